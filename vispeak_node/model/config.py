@@ -98,7 +98,8 @@ class ModelConfig:
     def tokens_per_second(self) -> int:
         """Positions that one second of sound takes, without its `>Note`: 12 for the published adapter."""
         frames = 98  # 25 ms windows every 10 ms in one second
-        return ((frames - 1) // 2 - 1) // 2 // 2 + 1
+        after_convolutions = ((frames - 1) // 2 - 1) // 2
+        return (after_convolutions + 1) // 2
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ModelConfig:

@@ -54,7 +54,7 @@ class ReplyFinished:
     trigger: Trigger
     score: float
     interrupted: bool  # cut by a new trigger, a reset, or the length limit
-    num_tokens: int
+    token_ids: tuple[int, ...]  # as the model spoke them, start and end markers included
     duplicate: bool = False  # same words as a reply within the duplicate window: not worth publishing
 
 
