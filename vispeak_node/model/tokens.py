@@ -40,6 +40,7 @@ class Vocabulary:
         self.answer_voice = self._single(ANSWER_VOICE)
         self.answer_visual = self._single(ANSWER_VISUAL)
         self.starts = frozenset({self.answer_text, self.answer_voice, self.answer_visual})
+        self.silences = frozenset({self.pad, self.reply_end})  # predictions that begin no answer
         self.markers = self.starts | {self.segment_end, self.pad, self.reply_end}
 
     @classmethod

@@ -1,0 +1,48 @@
+"""How a session behaves; CLI flags, ROS parameters and YAML are made from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vispeak_node.model.prompts import SYSTEM_PROMPTS
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """One live session.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    system_prompt: str = "vispeak"  # name of a published prompt: vispeak, online, video, ...
+    proactive: bool = True  # whether the informative head may start replies
+    threshold: float = 0.35  # a reply starts when the scores in the window add up to more than this
+    window: int = 3  # how many of the last scores are added
+    first_score_is_zero: bool = True  # the published rule: after a start or a reply, one score is not counted
+    score_events: str = "image"  # image: scores at frames only; all: at every segment, as published
+    refractory: float = 3.0  # s after a proactive reply began in which no other may begin
+    visual_interruption: bool = True  # whether a new trigger cuts the reply under way
+    duplicate_window: float = 0.0  # s in which the same words again are marked as duplicate; 0 is never
+    voice_questions: bool = False  # whether the model may answer questions that it hears
+    answer_timeout: float = 30.0  # s that a typed question waits for its answer to begin
+    speak_ahead: int = 64  # reply tokens spoken per event without waiting for the next one; 0 waits, as published
+    finish_padding: int = 128  # positions added for a reply that is under way when the stream ends
+    max_reply_tokens: int = 512  # a longer reply is cut
+    max_query_tokens: int = 512  # a longer question is refused
+    prefill_order: str = "trained"  # reference: the published prefill, whose gate sees the streams swapped
+    max_positions: int = 0  # context length at which the session starts afresh; 0 is what the model was trained on
+
+    def __post_init__(self) -> None:
+        if self.system_prompt not in SYSTEM_PROMPTS:
+            raise ValueError(f"system_prompt {self.system_prompt!r} is unknown; use one of {', '.join(SYSTEM_PROMPTS)}")
+        if self.score_events not in ("image", "all"):
+            raise ValueError(f"score_events {self.score_events!r} is unknown; use image or all")
+        if self.prefill_order not in ("trained", "reference"):
+            raise ValueError(f"prefill_order {self.prefill_order!r} is unknown; use trained or reference")
+        for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("threshold", "refractory", "duplicate_window", "answer_timeout", "finish_padding", "max_positions"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")

@@ -1,0 +1,316 @@
+"""A live session: events in, scores and replies out, one language-model pass per silent event.
+
+While the agent is silent its stream is the pad token at every position, which is known in advance, so a whole segment is
+one causal pass. While it speaks the two streams run in lockstep: the token chosen at position p is the agent's input at
+position p+1, next to whatever the user stream holds there. This computes what the published token-by-token loop computes.
+
+Shape legend: T positions, D hidden.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vispeak_node.model.checkpoint import load_model
+from vispeak_node.model.prompts import SYSTEM_PROMPTS
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.cache import GrowingCache
+from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.encoders import Kind, Segment, SegmentEncoder
+from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
+from vispeak_node.runtime.reply import RecentReplies, Reply
+from vispeak_node.runtime.trigger import TriggerWindow
+from vispeak_node.stream.events import Event, ResetEvent, nanoseconds
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """One stream's assistant. Not thread-safe: push from one thread.
+
+    Args:
+        model: from `load_model`; several sessions may share it.
+        vocabulary: the checkpoint's tokenizer.
+        config: see `SessionConfig`.
+
+    Raises:
+        ValueError: the model cannot do what the config asks of it.
+    """
+
+    def __init__(self, model: ViSpeakModel, vocabulary: Vocabulary, config: SessionConfig | None = None) -> None:
+        self.config = config or SessionConfig()
+        if self.config.proactive and model.informative_head is None:
+            raise ValueError("this checkpoint has no informative head: it answers questions only; use proactive=False")
+        self._model = model
+        self._vocabulary = vocabulary
+        with torch.inference_mode():
+            self._encoder = SegmentEncoder(model, vocabulary, self.config.max_query_tokens)
+            self._pad_1D = self._encoder.embed([vocabulary.pad])
+        self._max_positions = self.config.max_positions or model.config.language.max_positions
+        self._cache = GrowingCache(model.config.language.num_layers)
+        self._trigger = TriggerWindow(self.config)
+        self._recent = RecentReplies(self.config.duplicate_window)
+        self._num_replies = 0
+        self.num_restarts = 0  # how often the context was full and began afresh
+        self._forget()
+
+    def push(self, event: Event) -> list[Output]:
+        """Reads one event.
+
+        Args:
+            event: with a stamp not before the last one's.
+
+        Returns:
+            What follows from it, in order: at most one score, then what the agent said.
+
+        Raises:
+            ValueError: the event is malformed; the session is as it was before.
+        """
+        if isinstance(event, ResetEvent):
+            return self.reset(event.stamp)
+        with torch.inference_mode():
+            segment = self._encoder.segment(event)
+            outputs = self._make_room(segment)
+            self._read_prompt(segment.stamp)
+            self._now = max(self._now, segment.stamp)
+            self._note_question(segment)
+            outputs += self._listen(segment) if self._reply is None else self._speak_through(segment)
+            return outputs + self._speak_ahead(self.config.speak_ahead)
+
+    def prefill(self, events: Iterable[Event]) -> list[Output]:
+        """Reads a past in one pass and decides at its end only, as published inference begins.
+
+        Raises:
+            ValueError: an event is malformed, or the session has begun already.
+        """
+        if len(self._cache):
+            raise ValueError("prefill must come before the first push")
+        with torch.inference_mode():
+            segments = [self._encoder.segment(event) for event in events]
+            stamp = segments[0].stamp if segments else 0
+            segments.insert(0, self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp))
+            last = segments[-1]
+            self._now = last.stamp
+            self._note_question(last)
+            hidden_TD = self._forward(torch.cat([segment.user_TD for segment in segments]), prefill=True)
+            if last.kind is Kind.PROMPT:
+                return []
+            return self._decide(last, hidden_TD[-2:-1], hidden_TD[-1:]) + self._speak_ahead(self.config.speak_ahead)
+
+    def finish(self) -> list[Output]:
+        """The stream ends: a reply under way is spoken to its end over `finish_padding` positions."""
+        with torch.inference_mode():
+            outputs = self._speak_ahead(self.config.finish_padding)
+            if self._reply is not None:
+                outputs += self._end_reply(interrupted=True)
+            return outputs
+
+    def reset(self, stamp: int | None = None) -> list[Output]:
+        """Forgets everything but the system prompt; a reply under way is cut."""
+        self._now = self._now if stamp is None else stamp
+        outputs: list[Output] = [] if self._reply is None else self._end_reply(interrupted=True)
+        self._forget()
+        return outputs
+
+    @property
+    def num_positions(self) -> int:
+        """Positions in the context."""
+        return len(self._cache)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a reply is under way."""
+        return self._reply is not None
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._trigger.reset()
+        self._recent.clear()
+        self._reply: Reply | None = None
+        self._question: int | None = None  # stamp of a typed question that waits for its answer
+        self._owed: list[int] = []  # agent tokens chosen but not yet read by the model
+        self._owed_pads = 0  # user positions that belong to owed tokens
+        self._now = 0
+
+    def _make_room(self, segment: Segment) -> list[Output]:
+        """Starts the context afresh when it is full; positions beyond training would make replies meaningless."""
+        needed = len(self._cache) + segment.user_TD.shape[0] + 1
+        if needed <= self._max_positions or not len(self._cache):
+            return []
+        logger.warning("context full at %d positions: starting afresh from the system prompt", len(self._cache))
+        self.num_restarts += 1
+        return self.reset()
+
+    def _read_prompt(self, stamp: int) -> None:
+        if not len(self._cache):
+            prompt = self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
+            self._forward(prompt.user_TD, prefill=True)
+
+    def _note_question(self, segment: Segment) -> None:
+        if segment.kind is Kind.TEXT:
+            self._question = segment.stamp
+        elif self._question is not None:
+            if segment.stamp - self._question > nanoseconds(self.config.answer_timeout):
+                logger.info("a question got no answer within %s s", self.config.answer_timeout)
+                self._question = None
+
+    def _listen(self, segment: Segment) -> list[Output]:
+        """A silent event: one pass."""
+        hidden_TD = self._forward(segment.user_TD)
+        return self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
+
+    def _speak_through(self, segment: Segment) -> list[Output]:
+        """Lockstep: one reply token per user position, then the rest of the segment in one pass."""
+        hidden: list[Tensor] = []
+        outputs: list[Output] = []
+        rows_TD = segment.user_TD
+        for index in range(rows_TD.shape[0] - 1):
+            if self._reply is None:
+                break
+            hidden.append(self._forward(rows_TD[index : index + 1]))
+            outputs += self._take_token(hidden[-1])
+        spoken = len(hidden)
+        hidden.append(self._forward(rows_TD[spoken:]))
+        hidden_TD = torch.cat([row[-2:] for row in hidden[-2:]])
+        return outputs + self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
+
+    def _speak_ahead(self, most: int) -> list[Output]:
+        """Speaks over pad positions, while no user position waits."""
+        outputs: list[Output] = []
+        for _ in range(most):
+            if self._reply is None:
+                break
+            hidden_1D = self._forward(self._pad_1D)
+            outputs += self._take_token(hidden_1D)
+            if self._reply is None and self._owed:
+                self._owed_pads += 1  # the end marker is part of the reply: it gets a pad position too
+        if self._reply is not None:
+            outputs += self._reply.delta(self._now)
+        return outputs
+
+    def _decide(self, segment: Segment, visual_1D: Tensor, end_1D: Tensor) -> list[Output]:
+        """At a segment's end marker: is this moment a reason to speak?
+
+        Args:
+            segment: what was just read.
+            visual_1D: hidden state of its last content position, which the informative head was trained on.
+            end_1D: hidden state of its end marker, which predicts the first word of an answer.
+        """
+        outputs: list[Output] = []
+        token: int | None = None
+        if self._answering(segment):
+            token, probability = self._first_word(segment, end_1D)
+            if token is not None:
+                if self._reply is not None:
+                    outputs += self._end_reply(interrupted=True)
+                trigger = Trigger.VOICE if token == self._vocabulary.answer_voice else Trigger.TEXT
+                outputs += self._start_reply(segment.stamp, trigger, probability, token)
+                self._question = None
+        if self._scored(segment):
+            outputs += self._score(segment, visual_1D, free=token is None)
+        begun = any(isinstance(output, ReplyStarted) for output in outputs)  # then its first token is chosen already
+        if self._reply is not None and not begun:
+            outputs += self._take_token(end_1D)
+        return outputs
+
+    def _answering(self, segment: Segment) -> bool:
+        heard = self.config.voice_questions and segment.kind is Kind.SOUND
+        return self._question is not None or heard or not self.config.proactive
+
+    def _first_word(self, segment: Segment, end_1D: Tensor) -> tuple[int | None, float]:
+        """The start of an answer, if the model begins one here."""
+        logits_V = self._model.lm_head(end_1D)[0]
+        token = int(logits_V.argmax())
+        speaking = self._reply is not None
+        if self._question is not None or not self.config.proactive:
+            # while it speaks, the next word of the reply is predicted here too; only a start marker is a new answer
+            begins = token in self._vocabulary.starts if speaking else token not in self._vocabulary.silences
+        else:
+            begins = token == self._vocabulary.answer_voice
+        return (token, float(logits_V.float().softmax(-1)[token])) if begins else (None, 0.0)
+
+    def _scored(self, segment: Segment) -> bool:
+        if self._model.informative_head is None or not self.config.proactive:
+            return False
+        return segment.kind is Kind.IMAGE or self.config.score_events == "all"
+
+    def _score(self, segment: Segment, visual_1D: Tensor, free: bool) -> list[Output]:
+        score = float(self._model.informative(visual_1D).float().sigmoid())
+        total, fires = self._trigger.add(segment.stamp, score)
+        speaking = self._reply is not None
+        fires = fires and free and (not speaking or self.config.visual_interruption)
+        outputs: list[Output] = [Score(segment.stamp, score, total, self.config.threshold, speaking, fires)]
+        if fires:
+            if speaking:
+                outputs += self._end_reply(interrupted=True)
+            self._trigger.fired(segment.stamp)
+            outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, self._vocabulary.answer_visual)
+        return outputs
+
+    def _start_reply(self, stamp: int, trigger: Trigger, score: float, token: int) -> list[Output]:
+        self._num_replies += 1
+        self._reply = Reply(self._num_replies, stamp, trigger, score, self._vocabulary)
+        self._reply.add(token)
+        self._owed = [token]
+        self._trigger.rearm()
+        return [ReplyStarted(self._num_replies, stamp, trigger, score)]
+
+    def _take_token(self, hidden_1D: Tensor) -> list[Output]:
+        """The reply's next token, chosen from the hidden state of the newest position."""
+        assert self._reply is not None
+        token = int(self._model.lm_head(hidden_1D[-1:]).argmax())
+        self._reply.add(token)
+        self._owed = [token]
+        if self._reply.done:
+            return self._end_reply(interrupted=False)
+        if len(self._reply.tokens) >= self.config.max_reply_tokens:
+            return self._end_reply(interrupted=True)
+        return []
+
+    def _end_reply(self, interrupted: bool) -> list[Output]:
+        reply, self._reply = self._reply, None
+        assert reply is not None
+        outputs: list[Output] = list(reply.close(self._now))
+        self._trigger.rearm()
+        duplicate = self._recent.is_duplicate(reply.text, self._now)
+        return [*outputs, reply.finish(self._now, interrupted, duplicate)]
+
+    def _forward(self, user_TD: Tensor, prefill: bool = False) -> Tensor:
+        """Reads user positions with the owed agent tokens beside the first of them and silence beside the rest.
+
+        Returns:
+            Final hidden states of these positions, [T, D].
+        """
+        extra = self._owed_pads
+        if extra:
+            user_TD = torch.cat([self._pad_1D.expand(extra, -1), user_TD])
+        agent_TD = self._pad_1D.expand(user_TD.shape[0], -1)
+        if self._owed:
+            owed_TD = self._encoder.embed(self._owed)
+            agent_TD = torch.cat([owed_TD, agent_TD[len(self._owed) :]])
+        self._owed, self._owed_pads = [], 0
+        if prefill and self.config.prefill_order == "reference":
+            agent_TD, user_TD = user_TD, agent_TD
+        embeds_1TD = self._model.combine(agent_TD, user_TD)[None]
+        hidden_1TD = self._model.forward_embeds(embeds_1TD, start=len(self._cache), cache=self._cache)
+        return hidden_1TD[0, extra:]
+
+
+def load_session(
+    folder: str | Path,
+    config: SessionConfig | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Session:
+    """A session on a checkpoint folder.
+
+    Raises:
+        ValueError: the folder is no checkpoint that could run, or the config asks for what it cannot do.
+    """
+    return Session(load_model(folder, device, dtype), Vocabulary.from_folder(Path(folder)), config)
