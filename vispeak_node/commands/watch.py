@@ -1,0 +1,193 @@
+"""`vispeak watch FILE`: a session over a file, as fast as it can."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tqdm import tqdm
+
+from vispeak_node.commands.plot import Said, Timeline, draw, require_matplotlib, thumbnail
+from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.outputs import Output, ReplyFinished, ReplyStarted, Score, TextDelta
+from vispeak_node.settings import add_config_flags, config_from_args, default_model_dir
+from vispeak_node.stream.events import Event, ImageEvent, TextEvent, nanoseconds, seconds
+from vispeak_node.stream.files import probe, read_file
+from vispeak_node.stream.segmenter import Segmenter, SegmenterConfig
+
+if TYPE_CHECKING:
+    import torch
+
+_NAMES = {Score: "score", ReplyStarted: "reply_started", TextDelta: "text", ReplyFinished: "reply_finished"}
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="a video or sound file, in any format that FFmpeg reads"
+    )
+    parser.add_argument("--model", metavar="DIR", type=Path, help="checkpoint folder (default: the shipped small one)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    parser.add_argument(
+        "--dtype", choices=_DTYPES, help="type of the weights (default: float32 on the CPU, else bfloat16)"
+    )
+    parser.add_argument(
+        "--ask", metavar="TIME:TEXT", type=parse_question, action="append", default=[],
+        help='ask something at a time in seconds, e.g. 3.2:"What is this?"; may be repeated',
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print every score and every step of a reply as JSON lines")
+    parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the timeline (needs matplotlib)")
+    add_config_flags(parser, SessionConfig)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watches the file; the exit code is 0 whether or not the assistant spoke."""
+    from vispeak_node.runtime.session import load_session  # noqa: PLC0415 - after cheap checks of the arguments
+
+    config = config_from_args(SessionConfig, args)
+    if args.plot is not None:
+        check_plot_path(args.plot)
+    duration = _check_file(args.file, args.ask)
+    device, dtype = parse_device(args.device), parse_dtype(args.dtype)
+    session = load_session(args.model or default_model_dir(), config, device, dtype)
+    timeline = Timeline(args.file.name, config.threshold, questions=args.ask)
+    write = write_json if args.json else write_reply
+    with tqdm(total=duration, unit="s", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
+        for event in with_questions(read_events(args.file), args.ask):
+            for output in session.push(event):
+                _tell(output, timeline, write, bar)
+            _advance(bar, seconds(event.stamp))
+            if args.plot is not None and isinstance(event, ImageEvent):
+                timeline.frames.append((seconds(event.stamp), thumbnail(event.image)))
+        for output in session.finish():
+            _tell(output, timeline, write, bar)
+        _advance(bar, duration)
+    if args.plot is not None:
+        draw(timeline, args.plot)
+    return 0
+
+
+_BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}, {rate_fmt}]"
+
+
+def parse_question(text: str) -> tuple[float, str]:
+    """`3.2:What is this?` as seconds and words.
+
+    Raises:
+        ArgumentTypeError: it is not of that form.
+    """
+    time, colon, words = text.partition(":")
+    try:
+        value = float(time)
+    except ValueError:
+        value = -1.0
+    if not colon or not words.strip() or not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f'expected TIME:TEXT such as 3.2:"What is this?", not {text!r}')
+    return value, words.strip()
+
+
+def parse_device(name: str) -> str:
+    """A device that exists.
+
+    Raises:
+        ValueError: torch does not know it, or this machine does not have it.
+    """
+    import torch  # noqa: PLC0415 - after cheap checks of the arguments
+
+    try:
+        torch.empty(1, device=torch.device(name)).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def parse_dtype(name: str | None) -> torch.dtype | None:
+    """The type of that name; none leaves the choice to the device."""
+    import torch  # noqa: PLC0415 - after cheap checks of the arguments
+
+    return None if name is None else getattr(torch, name)
+
+
+def check_plot_path(path: Path) -> None:
+    """Refuses, before the work begins, a picture that could not be written at its end.
+
+    Raises:
+        ValueError: matplotlib or the folder is missing, or the suffix is no picture's.
+    """
+    require_matplotlib()
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"{path}: a plot's name ends in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: no such folder")
+
+
+def with_questions(events: Iterable[Event], questions: Iterable[tuple[float, str]]) -> Iterator[Event]:
+    """Puts questions where they belong: before the first event that is later than they are."""
+    waiting = [TextEvent(nanoseconds(time), text) for time, text in sorted(questions)]
+    for event in events:
+        while waiting and waiting[0].stamp < event.stamp:
+            yield waiting.pop(0)
+        yield event
+    yield from waiting
+
+
+def write_reply(output: Output, stream: TextIO) -> None:
+    """A finished reply as `time  text`; repeated words and everything else as nothing."""
+    if isinstance(output, ReplyFinished) and not output.duplicate:
+        stream.write(f"{seconds(output.start):.1f}  {' '.join(output.text.split())}\n")
+        stream.flush()
+
+
+def write_json(output: Output, stream: TextIO) -> None:
+    """Any output as one JSON object; stamps are nanoseconds, `time` is seconds."""
+    fields = dataclasses.asdict(output)
+    stamp = fields["start"] if isinstance(output, ReplyFinished) else fields["stamp"]
+    line: dict[str, Any] = {"event": _NAMES[type(output)], "time": round(seconds(stamp), 3)} | fields
+    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    stream.flush()
+
+
+def _check_file(path: Path, questions: list[tuple[float, str]]) -> float:
+    """The file's duration in seconds, after a look at whether it can be watched at all."""
+    duration = seconds(probe(path).duration)
+    for time, text in questions:
+        if time > duration:
+            raise ValueError(f"--ask {time:g}:{text}: the file ends at {duration:.1f} s")
+    return duration
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """A file's events, as a session reads them.
+
+    Raises:
+        ValueError: the file is missing, damaged, or holds neither pictures nor sound.
+    """
+    segmenter = Segmenter(SegmenterConfig())
+    for chunk in read_file(path):
+        yield from segmenter.push_many([chunk])
+    yield from segmenter.flush()
+
+
+def _tell(output: Output, timeline: Timeline, write: Any, bar: tqdm) -> None:
+    """To stdout and into the picture."""
+    if isinstance(output, Score):
+        timeline.scores.append((seconds(output.stamp), output.total))
+        if output.fired:
+            timeline.fired.append((seconds(output.stamp), output.total))
+    elif isinstance(output, ReplyFinished):
+        said = Said(seconds(output.start), seconds(output.end), output.text, output.trigger.value, output.interrupted)
+        timeline.replies.append(said)
+    if not bar.disable:
+        bar.clear()  # or the line would be written into the bar
+    write(output, sys.stdout)
+
+
+def _advance(bar: tqdm, time: float) -> None:
+    bar.update(max(0.0, min(time, bar.total or time) - bar.n))
