@@ -9,11 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"vispeak_node": ROOT / "vispeak_node", "vispeak_training": ROOT / "training" / "vispeak_training"}
-FILES = [
-    pytest.param(path, id=str(path.relative_to(ROOT)))
-    for place in PACKAGES.values()
-    for path in sorted(place.rglob("*.py"))
-]
+PATHS = [path for place in PACKAGES.values() for path in sorted(place.rglob("*.py"))]
+FILES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PATHS]
 
 # what each part may import besides itself; the top-level files belong to no part and are listed by name
 ALLOWED = {
@@ -91,6 +88,6 @@ def test_libraries_do_not_print(path: Path) -> None:
 
 
 def test_every_module_belongs_to_a_part() -> None:
-    names = [module_of(param.values[0]) for param in FILES]
+    names = [module_of(path) for path in PATHS]
     strays = [name for name in names if part_of(name) == "vispeak_node" and name != "vispeak_node"]
     assert not strays

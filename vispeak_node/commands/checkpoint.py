@@ -9,9 +9,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument(
-        "folder", metavar="DIR", type=Path, nargs="?", help="config.json, tokenizer.json, *.safetensors"
-    )
+    parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, help="config.json, tokenizer.json, safetensors")
     parser.add_argument("--vision", metavar="DIR", type=Path, help="vision tower in a folder of its own")
     parser.add_argument("--audio", metavar="DIR", type=Path, help="audio encoder in a folder of its own")
     parser.add_argument("--all", action="store_true", help="name every tensor that is wrong, not only the first ones")

@@ -89,7 +89,7 @@ def draw(timeline: Timeline, path: Path, max_frames: int = 12) -> None:
     _draw_frames(top, timeline, max_frames)
     _draw_replies(middle, timeline)
     _draw_scores(bottom, timeline)
-    figure.suptitle(timeline.title, x=0.01, ha="left", color=_INK, fontsize=12, fontweight="bold")
+    figure.suptitle(timeline.title, x=0.01, ha="left", color=_INK, fontsize=12, fontweight="bold", parse_math=False)
     try:
         figure.savefig(path)
     except OSError as error:
@@ -122,7 +122,7 @@ def _draw_replies(axes: Any, timeline: Timeline) -> None:
     """Each reply from its trigger to its end; texts that would overlap go to rows of their own."""
     _bare(axes, "said")
     ends: list[float] = []  # where the text of each row ends
-    per_letter = timeline.end / 125
+    per_letter = timeline.end / 155
     for reply in timeline.replies:
         label = textwrap.shorten(reply.text + (_CUT if reply.interrupted else ""), 70, placeholder=_CUT) or "(no words)"
         letters = len(label)
@@ -151,7 +151,7 @@ def _label(axes: Any, time: float, height: float, text: str, width: float, **sty
     fits = time + width <= right or width > right - left
     place = {"x": time, "ha": "left"} if fits else {"x": right, "ha": "right"}
     paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axes.text(y=height, s=text, fontsize=9, bbox=paper, **place, **style)
+    axes.text(y=height, s=text, fontsize=9, bbox=paper, parse_math=False, **place, **style)
 
 
 def _draw_scores(axes: Any, timeline: Timeline) -> None:

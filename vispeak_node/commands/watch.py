@@ -30,14 +30,10 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument(
-        "file", metavar="FILE", type=Path, help="a video or sound file, in any format that FFmpeg reads"
-    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="a video or sound file that FFmpeg can read")
     parser.add_argument("--model", metavar="DIR", type=Path, help="checkpoint folder (default: the shipped small one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
-    parser.add_argument(
-        "--dtype", choices=_DTYPES, help="type of the weights (default: float32 on the CPU, else bfloat16)"
-    )
+    parser.add_argument("--dtype", choices=_DTYPES, help="of the weights (default: float32 on the CPU, else bfloat16)")
     parser.add_argument(
         "--ask", metavar="TIME:TEXT", type=parse_question, action="append", default=[],
         help='ask something at a time in seconds, e.g. 3.2:"What is this?"; may be repeated',
@@ -49,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watches the file; the exit code is 0 whether or not the assistant spoke."""
-    from vispeak_node.runtime.session import load_session  # noqa: PLC0415 - after cheap checks of the arguments
-
     config = config_from_args(SessionConfig, args)
     if args.plot is not None:
         check_plot_path(args.plot)
     duration = _check_file(args.file, args.ask)
+    from vispeak_node.runtime.session import load_session  # noqa: PLC0415 - after cheap checks of the arguments
+
     device, dtype = parse_device(args.device), parse_dtype(args.dtype)
     session = load_session(args.model or default_model_dir(), config, device, dtype)
     timeline = Timeline(args.file.name, config.threshold, questions=args.ask)
