@@ -1,13 +1,17 @@
-"""What tests of several parts share: short clips written on the spot."""
+"""What tests of several parts share: a short clip and a small checkpoint, both made on the spot."""
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+from tests.golden.models import FOLDER, random_model
+from vispeak_node.model.checkpoint import save_checkpoint
 
 CLIP_SECONDS = 4
 CLIP_RATE = 10  # frames/s
@@ -39,3 +43,12 @@ def write_clip(path: Path, seconds: int = CLIP_SECONDS, sound: bool = True) -> P
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds of picture and sound."""
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "random"
+    save_checkpoint(random_model(), folder)
+    shutil.copy(FOLDER / "tokenizer.json", folder)
+    return folder
