@@ -1,0 +1,88 @@
+"""Many clips at once, rendered only at the moments that a model looks at: one frame a second, with a random phase."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vispeak_node.model.preprocess import resize
+from vispeak_training.theatre.acts import ACTS
+from vispeak_training.theatre.scene import Scene
+from vispeak_training.theatre.script import make_script
+
+HELD_OUT = 1_000_000  # added to the seed of clips that no model may learn from
+UNSETTLED = -1  # label of a frame between two acts
+
+
+@dataclass(frozen=True, eq=False)
+class SampledClip:
+    """One clip as a model sees it."""
+
+    frames: NDArray[np.uint8]  # [n, size, size, 3], one a second
+    labels: NDArray[np.int64]  # [n] index into ACTS, or UNSETTLED
+    starts: NDArray[np.float64]  # [n] when the act under way at each frame began, s
+    times: NDArray[np.float64]  # [n] s
+
+
+def sample_clip(seed: int, size: int, held_out: bool = False) -> SampledClip:
+    """Renders one random clip at one frame a second."""
+    rng = np.random.default_rng(seed + HELD_OUT * held_out)
+    script = make_script(rng, duration=float(rng.uniform(8, 14)))
+    scene = Scene(rng, width=size * 10 // 7, height=size * 15 // 14, held_out=held_out)
+    times = np.arange(float(rng.uniform(0, 1)), script.duration, 1.0)
+    frames, labels, starts = [], [], []
+    for time in times:
+        frames.append(resize(scene.picture(script.pose(time)), size))
+        part = script.part_at(time)
+        labels.append(ACTS.index(part.act) if script.settled(time) else UNSETTLED)
+        starts.append(part.start)
+    scene.close()
+    return SampledClip(np.stack(frames), np.array(labels), np.array(starts), times)
+
+
+def render_dataset(count: int, size: int, folder: Path, held_out: bool = False, processes: int = 2) -> Path:
+    """Renders clips 0..count-1 in parallel and writes them to one .npz.
+
+    Returns:
+        The file, `train.npz` or `held_out.npz`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(seed, size, held_out) for seed in range(count)]
+    # GL contexts do not survive a fork
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        clips = list(tqdm(pool.imap(_job, jobs, chunksize=8), total=count, desc="rendering", disable=None))
+    path = folder / ("held_out.npz" if held_out else "train.npz")
+    np.savez(
+        path,
+        frames=np.concatenate([clip.frames for clip in clips]),
+        labels=np.concatenate([clip.labels for clip in clips]),
+        starts=np.concatenate([clip.starts for clip in clips]),
+        times=np.concatenate([clip.times for clip in clips]),
+        lengths=np.array([len(clip.times) for clip in clips]),
+    )
+    return path
+
+
+def read_dataset(path: Path) -> list[SampledClip]:
+    """The clips of a file that `render_dataset` wrote."""
+    return list(_split(path))
+
+
+def _split(path: Path) -> Iterator[SampledClip]:
+    with np.load(path, allow_pickle=False) as data:
+        frames, labels, starts, times = data["frames"], data["labels"], data["starts"], data["times"]
+        ends = np.cumsum(data["lengths"])
+    begin = 0
+    for end in ends:
+        yield SampledClip(frames[begin:end], labels[begin:end], starts[begin:end], times[begin:end])
+        begin = end
+
+
+def _job(arguments: tuple[int, int, bool]) -> SampledClip:
+    return sample_clip(*arguments)

@@ -1,0 +1,270 @@
+"""The recipe of the small checkpoint: see first, then learn when to speak and what to say.
+
+1. The vision tower and the projector learn to tell the theatre's acts apart, frame by frame, under a classifier that is
+   thrown away.
+2. With the tower frozen, the gate, the language model and both heads learn from streams.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
+from vispeak_node.model.fbank import fbank
+from vispeak_node.model.preprocess import normalise
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_training.losses import IGNORE, focal_loss, next_token_loss
+from vispeak_training.streams import Stream, StreamBuilder
+from vispeak_training.theatre.acts import ACTS
+from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
+
+logger = logging.getLogger(__name__)
+
+_TALLY_WEIGHT = 10.0  # the focal loss is a small number next to the cross-entropy
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Hyper-parameters of the small checkpoint."""
+
+    image_size: int = 112  # pixels
+    vision_epochs: int = 6  # passes over the frames
+    vision_batch: int = 64  # frames
+    vision_lr: float = 1.5e-3
+    stream_steps: int = 1500  # optimiser steps
+    stream_batch: int = 12  # streams
+    stream_lr: float = 1.5e-3
+    warmup_share: float = 0.05  # of all steps
+    weight_decay: float = 0.02
+    seed: int = 0
+
+
+def tiny_model_config(vocab_size: int, image_size: int = 112) -> ModelConfig:
+    """The architecture of the small checkpoint."""
+    return ModelConfig(
+        vision=VisionConfig(
+            hidden_size=128, num_layers=4, num_heads=4, intermediate_size=256, image_size=image_size, patch_size=14
+        ),
+        audio=AudioConfig(hidden_size=64, num_layers=2, num_heads=4, intermediate_size=128),
+        language=LanguageConfig(
+            vocab_size=vocab_size,
+            hidden_size=192,
+            intermediate_size=512,
+            num_layers=4,
+            num_heads=6,
+            num_kv_heads=2,
+            rope_theta=1e4,
+            max_positions=2048,
+        ),
+        pooling_size=1,
+    )
+
+
+def build_model(vocab_size: int, config: TinyConfig) -> ViSpeakModel:
+    """A fresh model; its audio normalisation is that of speech-like features."""
+    torch.manual_seed(config.seed)
+    model = ViSpeakModel(tiny_model_config(vocab_size, config.image_size))
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.04)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+    cmvn = model.model.audio_encoder.encoder.global_cmvn
+    cmvn.mean.fill_(12.0)
+    cmvn.istd.fill_(0.3)
+    return model
+
+
+def train_vision(model: ViSpeakModel, clips: list[SampledClip], held_out: list[SampledClip], config: TinyConfig) -> float:
+    """Stage 1.
+
+    Returns:
+        Held-out accuracy over acts, settled frames only.
+    """
+    frames = np.concatenate([clip.frames for clip in clips])
+    labels = torch.from_numpy(np.concatenate([clip.labels for clip in clips]))
+    keep = torch.nonzero(labels != UNSETTLED).squeeze(1)
+    width = model.config.language.hidden_size
+    classifier = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(ACTS)))
+    seeing = [*model.model.vision_tower.parameters(), *model.model.mm_projector.parameters(), *classifier.parameters()]
+    steps = config.vision_epochs * (len(keep) // config.vision_batch)
+    optimiser, schedule = _optimiser(seeing, config.vision_lr, steps, config)
+    generator = torch.Generator().manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    bar = tqdm(total=steps, desc="vision", disable=None)
+    for epoch in range(config.vision_epochs):
+        order = keep[torch.randperm(len(keep), generator=generator)]
+        losses = []
+        for batch in order.split(config.vision_batch)[: len(keep) // config.vision_batch]:
+            pixels = _augment(_pixels(frames[batch.numpy()]), rng)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = classifier(model.encode_images(pixels).mean(1))
+            loss = functional.cross_entropy(logits.float(), labels[batch], label_smoothing=0.05)
+            losses.append(_step(loss, seeing, optimiser, schedule))
+            bar.update()
+        logger.info("vision epoch %d: loss %.3f", epoch, float(np.mean(losses)))
+    bar.close()
+    return _accuracy(model, classifier, held_out)
+
+
+def train_streams(
+    model: ViSpeakModel, clips: list[SampledClip], vocabulary: Vocabulary, config: TinyConfig
+) -> list[tuple[float, float]]:
+    """Stage 2.
+
+    Returns:
+        Cross-entropy and focal loss, averaged over every 50 steps.
+    """
+    features = encode_clips(model, clips)
+    sounds = _sound_bank(model)
+    builder = StreamBuilder(vocabulary, model.config.tokens_per_image, model.config.tokens_per_second)
+    frozen = {id(p) for part in (model.model.vision_tower, model.model.audio_encoder) for p in part.parameters()}
+    learning = [p for p in model.parameters() if id(p) not in frozen]
+    optimiser, schedule = _optimiser(learning, config.stream_lr, config.stream_steps, config)
+    rng = np.random.default_rng(config.seed + 1)
+    history, recent = [], []
+    for step in tqdm(range(config.stream_steps), desc="streams", disable=None):
+        picks = rng.integers(len(clips), size=config.stream_batch)
+        streams = [builder.build(clips[pick], rng) for pick in picks]
+        tower = [features[pick] for pick in picks]
+        entropy, focal = stream_loss(model, streams, tower, sounds, vocabulary.pad, rng)
+        _step(entropy + _TALLY_WEIGHT * focal, learning, optimiser, schedule)
+        recent.append((float(entropy.detach()), float(focal.detach())))
+        if step % 50 == 49:
+            history.append((float(np.mean([r[0] for r in recent])), float(np.mean([r[1] for r in recent]))))
+            logger.info("stream step %d: text %.3f, focal %.4f", step + 1, *history[-1])
+            recent.clear()
+    return history
+
+
+def stream_loss(
+    model: ViSpeakModel, streams: list[Stream], tower: list[Tensor], sounds: Tensor, pad: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and focal loss of a batch.
+
+    Args:
+        model: its gate, language model and heads get gradients; so does the projector.
+        streams: from `StreamBuilder`.
+        tower: features of each clip's frames, [frames, tokens, width of the tower].
+        sounds: a bank of embedded seconds to draw from, [n, tokens, hidden].
+        pad: fills streams up to the batch's length.
+        rng: draws the sounds.
+    """
+    length = max(len(stream.user) for stream in streams)
+    user_BT, agent_BT = (_padded([getattr(s, n) for s in streams], length, pad) for n in ("user", "agent"))
+    targets_BT, labels_BT = (_padded([getattr(s, n) for s in streams], length, IGNORE) for n in ("targets", "informative"))
+    user_BTD = model.embed(user_BT)
+    for row, (stream, features) in enumerate(zip(streams, tower, strict=True)):
+        for (start, index), image in zip(stream.images, model.model.mm_projector(features), strict=True):
+            assert index < len(features)
+            user_BTD[row, start : start + image.shape[0]] = image
+        for start in stream.sounds:
+            user_BTD[row, start : start + sounds.shape[1]] = sounds[int(rng.integers(len(sounds)))]
+    hidden_BTD = model.forward_embeds(model.combine(model.embed(agent_BT), user_BTD))
+    # only positions before a target need the vocabulary
+    wanted = functional.pad(targets_BT[:, 1:], (0, 1), value=IGNORE) != IGNORE
+    logits = model.lm_head(hidden_BTD[wanted])
+    truth = targets_BT[:, 1:][wanted[:, :-1]]
+    entropy = functional.cross_entropy(logits.float(), truth)
+    return entropy, focal_loss(model.informative(hidden_BTD), labels_BT)
+
+
+def encode_clips(model: ViSpeakModel, clips: list[SampledClip]) -> list[Tensor]:
+    """The frozen tower's features of every frame, one tensor a clip."""
+    with torch.no_grad():
+        return [model.model.vision_tower(_pixels(clip.frames)) for clip in tqdm(clips, desc="features", disable=None)]
+
+
+def _sound_bank(model: ViSpeakModel, count: int = 48) -> Tensor:
+    """Seconds of silence, hum, noise and tones as embeddings: the small model hears, but has nothing to learn from it."""
+    rng = np.random.default_rng(7)
+    time = np.arange(16_000) / 16_000
+    bank = []
+    for index in range(count):
+        loud = 0.0 if index == 0 else 10 ** rng.uniform(-4, -0.7)
+        tone = np.sin(2 * np.pi * rng.uniform(60, 2000) * time) * rng.random()
+        samples = (loud * (tone + rng.normal(0, 0.5, 16_000) * rng.random())).clip(-1, 1).astype(np.float32)
+        bank.append(fbank(samples, model.config.audio))
+    with torch.no_grad():
+        return model.encode_sound(torch.from_numpy(np.stack(bank)))
+
+
+def _pixels(frames: np.ndarray) -> Tensor:
+    return torch.stack([normalise(frame) for frame in frames])
+
+
+def _augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mirrors, shifts and recolours a batch: the same act, another picture."""
+    if rng.random() < 0.5:
+        pixels = pixels.flip(-1)
+    down, right = (int(v) for v in rng.integers(-8, 9, 2))
+    pixels = functional.pad(pixels, (8, 8, 8, 8), mode="replicate")[:, :, 8 + down : 120 + down, 8 + right : 120 + right]
+    gain = torch.from_numpy(rng.uniform(0.7, 1.3, (len(pixels), 3, 1, 1)).astype(np.float32))
+    shift = torch.from_numpy(rng.uniform(-0.3, 0.3, (len(pixels), 1, 1, 1)).astype(np.float32))
+    return pixels * gain + shift
+
+
+def _optimiser(
+    parameters: list[nn.Parameter], lr: float, steps: int, config: TinyConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    warmup = max(1, round(steps * config.warmup_share))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _step(
+    loss: Tensor,
+    parameters: list[nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> float:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimiser.step()
+    schedule.step()
+    return float(loss.detach())
+
+
+def _accuracy(model: ViSpeakModel, classifier: nn.Module, clips: list[SampledClip]) -> float:
+    right = total = 0
+    with torch.no_grad():
+        for clip in clips:
+            known = clip.labels != UNSETTLED
+            if known.any():
+                guess = classifier(model.encode_images(_pixels(clip.frames[known])).mean(1)).argmax(-1).numpy()
+                right += int((guess == clip.labels[known]).sum())
+                total += int(known.sum())
+    return right / max(1, total)
+
+
+def _padded(rows: list[list[int]], length: int, filler: int) -> Tensor:
+    return torch.tensor([row + [filler] * (length - len(row)) for row in rows])
+
+
+def write_tokenizer(folder: Path) -> Vocabulary:
+    """Trains the small tokenizer into a folder and reads it back."""
+    from vispeak_training.tokenizer import train_tokenizer  # noqa: PLC0415 - keeps inference free of trainers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    train_tokenizer().save(str(folder / "tokenizer.json"))
+    return Vocabulary.from_folder(folder)
+
+
+__all__ = ["TinyConfig", "build_model", "next_token_loss", "train_streams", "train_vision", "write_tokenizer"]
