@@ -78,6 +78,9 @@ def run(args: argparse.Namespace) -> int:
     if not clip.is_file():
         raise ValueError(f"{clip}: no such file")
     require_matplotlib()
+    # an orderly end either way, also where the shell started us with SIGINT ignored, which the children would inherit
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     args.plot.parent.mkdir(parents=True, exist_ok=True)
     scores, replies = _perform(clip, model)
     draw(_timeline(clip, scores, replies), args.plot)
