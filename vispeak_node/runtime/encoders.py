@@ -79,7 +79,7 @@ class SegmentEncoder:
 
     def _text(self, event: TextEvent) -> Tensor:
         ids = self._vocabulary.encode_user_text(event.text)
-        if not ids:
+        if not self._vocabulary.decode(ids).strip():
             raise ValueError("the question is empty")
         if len(ids) > self._max_query_tokens:
             raise ValueError(f"the question has {len(ids)} tokens, at most {self._max_query_tokens} are read")

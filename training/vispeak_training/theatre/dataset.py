@@ -28,22 +28,26 @@ class SampledClip:
     labels: NDArray[np.int64]  # [n] index into ACTS, or UNSETTLED
     starts: NDArray[np.float64]  # [n] when the act under way at each frame began, s
     times: NDArray[np.float64]  # [n] s
+    keypoints: NDArray[np.float32]  # [n, len(KEYPOINTS), 2] pixels of `frames`, right and down
 
 
 def sample_clip(seed: int, size: int, held_out: bool = False) -> SampledClip:
     """Renders one random clip at one frame a second."""
     rng = np.random.default_rng(seed + HELD_OUT * held_out)
     script = make_script(rng, duration=float(rng.uniform(8, 14)))
-    scene = Scene(rng, width=size * 10 // 7, height=size * 15 // 14, held_out=held_out)
+    width, height = size * 10 // 7, size * 15 // 14
+    scene = Scene(rng, width, height, held_out)
     times = np.arange(float(rng.uniform(0, 1)), script.duration, 1.0)
-    frames, labels, starts = [], [], []
+    frames, labels, starts, keypoints = [], [], [], []
     for time in times:
         frames.append(resize(scene.picture(script.pose(time)), size))
+        # resized by the shorter side, then cut at the sides
+        keypoints.append((scene.keypoints() - [(width - height) / 2, 0]) * size / height)
         part = script.part_at(time)
         labels.append(ACTS.index(part.act) if script.settled(time) else UNSETTLED)
         starts.append(part.start)
     scene.close()
-    return SampledClip(np.stack(frames), np.array(labels), np.array(starts), times)
+    return SampledClip(np.stack(frames), np.array(labels), np.array(starts), times, np.array(keypoints, np.float32))
 
 
 def render_dataset(count: int, size: int, folder: Path, held_out: bool = False, processes: int = 2) -> Path:
@@ -64,6 +68,7 @@ def render_dataset(count: int, size: int, folder: Path, held_out: bool = False, 
         labels=np.concatenate([clip.labels for clip in clips]),
         starts=np.concatenate([clip.starts for clip in clips]),
         times=np.concatenate([clip.times for clip in clips]),
+        keypoints=np.concatenate([clip.keypoints for clip in clips]),
         lengths=np.array([len(clip.times) for clip in clips]),
     )
     return path
@@ -76,11 +81,11 @@ def read_dataset(path: Path) -> list[SampledClip]:
 
 def _split(path: Path) -> Iterator[SampledClip]:
     with np.load(path, allow_pickle=False) as data:
-        frames, labels, starts, times = data["frames"], data["labels"], data["starts"], data["times"]
+        columns = [data[name] for name in ("frames", "labels", "starts", "times", "keypoints")]
         ends = np.cumsum(data["lengths"])
     begin = 0
     for end in ends:
-        yield SampledClip(frames[begin:end], labels[begin:end], starts[begin:end], times[begin:end])
+        yield SampledClip(*(column[begin:end] for column in columns))
         begin = end
 
 

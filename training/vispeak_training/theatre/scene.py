@@ -16,6 +16,20 @@ from vispeak_training.theatre.figure import Look, colour, figure_xml
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
+KEYPOINTS = (  # body and a shift in metres
+    ("head", np.array([0.0, 0.0, 0.1])),
+    ("left_hand", np.zeros(3)),
+    ("right_hand", np.zeros(3)),
+    ("left_forearm", np.zeros(3)),
+    ("right_forearm", np.zeros(3)),
+    ("left_arm", np.zeros(3)),
+    ("right_arm", np.zeros(3)),
+    ("person", np.zeros(3)),
+    ("left_shin", np.zeros(3)),
+    ("right_shin", np.zeros(3)),
+)
+KEYPOINT_KINDS = (0, 1, 1, 2, 2, 3, 3, 4, 5, 5)  # head, hand, elbow, shoulder, hip, knee: left and right look alike
+
 
 def render_backend_error() -> str | None:
     """Why nothing can be rendered on this machine, or None."""
@@ -45,6 +59,7 @@ class Scene:
         import mujoco  # noqa: PLC0415 - an optional extra
 
         self._rng, self._clean = rng, clean
+        self._width, self._height = width, height
         self._model = mujoco.MjModel.from_xml_string(_scene_xml(rng, Look.random(rng, held_out), width, height, held_out))
         self._data = mujoco.MjData(self._model)
         self._forward = mujoco.mj_forward
@@ -69,10 +84,26 @@ class Scene:
         self._forward(self._model, data)
         if not self._clean:
             self._camera.azimuth += float(self._rng.normal(0, 0.15))
+        self._keypoints = self._project()
         self._renderer.update_scene(data, self._camera)
         picture = self._renderer.render()
         data.qpos[:] = 0
         return self._spoil(picture)
+
+    def keypoints(self) -> NDArray[np.float64]:
+        """Where the joints of the last picture are in it: [len(KEYPOINTS), 2] pixels right and down, maybe outside."""
+        return self._keypoints
+
+    def _project(self) -> NDArray[np.float64]:
+        points = np.stack([self._data.body(name).xpos + offset for name, offset in KEYPOINTS])
+        turn, tilt = np.radians([self._camera.azimuth, self._camera.elevation])
+        ahead = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
+        right = np.array([np.sin(turn), -np.cos(turn), 0.0])
+        away = points - (self._camera.lookat - self._camera.distance * ahead)
+        focal = self._height / 2 / np.tan(np.radians(self._model.vis.global_.fovy) / 2)
+        depth = np.maximum(away @ ahead, 0.1)
+        across, up = focal * (away @ right) / depth, focal * (away @ np.cross(right, ahead)) / depth
+        return np.stack([self._width / 2 + across, self._height / 2 - up], axis=-1)
 
     def close(self) -> None:
         """Frees the GL context."""
