@@ -165,9 +165,10 @@ def read_events(path: Path) -> Iterator[Event]:
     Raises:
         ValueError: the file is missing, damaged, or holds neither pictures nor sound.
     """
-    segmenter = Segmenter(SegmenterConfig())
-    for chunk in read_file(path):
-        yield from segmenter.push_many([chunk])
+    info = probe(path)
+    segmenter = Segmenter(SegmenterConfig(has_video=info.has_video, has_sound=info.has_sound))
+    for item in read_file(path):
+        yield from segmenter.push(item)
     yield from segmenter.flush()
 
 
