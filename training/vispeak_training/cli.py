@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vispeak_node.model.checkpoint import save_checkpoint
-from vispeak_training.theatre.dataset import read_dataset, render_dataset
+from vispeak_training.theatre.dataset import read_dataset, render_dataset, render_frames
 from vispeak_training.theatre.scene import render_backend_error
 
 
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     tiny.add_argument("--out", type=Path, default=Path("models/vispeak-tiny"), help="checkpoint folder")
     tiny.add_argument("--data", type=Path, default=Path("out/theatre"), help="where rendered frames are kept")
     tiny.add_argument("--clips", type=int, default=2400, help="training clips")
+    tiny.add_argument("--rooms", type=int, default=3200, help="rooms of eight single frames, for learning to see")
     tiny.add_argument("--held-out", type=int, default=200, help="clips for measuring, of other figures and rooms")
     tiny.add_argument("--vision-epochs", type=int, default=None)
     tiny.add_argument("--stream-steps", type=int, default=None)
@@ -39,14 +40,16 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def _dataset(folder: Path, count: int, size: int, held_out: bool) -> Path:
-    path = folder / ("held_out.npz" if held_out else "train.npz")
+def _dataset(folder: Path, count: int, size: int, kind: str) -> Path:
+    path = folder / f"{kind}.npz"
     if path.is_file():
         return path
     error = render_backend_error()
     if error:
         raise ValueError(f"nothing can be rendered here ({error}); install mujoco and a GL library such as libegl1")
-    return render_dataset(count, size, folder, held_out)
+    if kind == "frames":
+        return render_frames(count, size, folder)
+    return render_dataset(count, size, folder, held_out=kind == "held_out")
 
 
 def _tiny(arguments: argparse.Namespace) -> int:
@@ -54,11 +57,12 @@ def _tiny(arguments: argparse.Namespace) -> int:
 
     given = {"vision_epochs": arguments.vision_epochs, "stream_steps": arguments.stream_steps, "seed": arguments.seed}
     config = tiny.TinyConfig(**{name: value for name, value in given.items() if value is not None})
-    clips = read_dataset(_dataset(arguments.data, arguments.clips, config.image_size, held_out=False))
-    held_out = read_dataset(_dataset(arguments.data, arguments.held_out, config.image_size, held_out=True))
+    clips = read_dataset(_dataset(arguments.data, arguments.clips, config.image_size, kind="train"))
+    held_out = read_dataset(_dataset(arguments.data, arguments.held_out, config.image_size, kind="held_out"))
     vocabulary = tiny.write_tokenizer(arguments.out)
     model = tiny.build_model(len(vocabulary), config)
-    accuracy = tiny.train_vision(model, clips, held_out, config)
+    rooms = read_dataset(_dataset(arguments.data, arguments.rooms, config.image_size, kind="frames"))
+    accuracy = tiny.train_vision(model, clips + rooms, held_out, config)
     logging.info("held-out frames told right: %.3f", accuracy)
     _save(model, arguments.out)
     history = tiny.train_streams(model, clips, vocabulary, config)
@@ -84,7 +88,7 @@ def _measure(arguments: argparse.Namespace) -> int:
 
     model, vocabulary = load_model(arguments.model), Vocabulary.from_folder(arguments.model)
     size = model.config.vision.image_size
-    clips = read_dataset(_dataset(arguments.data, arguments.held_out, size, held_out=True))
+    clips = read_dataset(_dataset(arguments.data, arguments.held_out, size, kind="held_out"))
     sys.stdout.write(json.dumps(measure(model, vocabulary, clips), indent=2) + "\n")
     return 0
 

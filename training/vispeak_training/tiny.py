@@ -40,7 +40,7 @@ class TinyConfig:
     """Hyper-parameters of the small checkpoint."""
 
     image_size: int = 112  # pixels
-    vision_epochs: int = 10  # passes over the frames
+    vision_epochs: int = 8  # passes over the frames
     vision_batch: int = 64  # frames
     vision_lr: float = 1e-3
     stream_steps: int = 1500  # optimiser steps
@@ -98,10 +98,10 @@ def train_vision(model: ViSpeakModel, clips: list[SampledClip], held_out: list[S
     """
     frames = np.concatenate([clip.frames for clip in clips])
     labels = torch.from_numpy(np.concatenate([clip.labels for clip in clips]))
-    maps = torch.from_numpy(place_maps(np.concatenate([clip.keypoints for clip in clips]), config.image_size))
+    keypoints = np.concatenate([clip.keypoints for clip in clips])
     width, tokens = model.config.language.hidden_size, model.config.tokens_per_image
     act_layer = nn.Sequential(nn.LayerNorm(tokens * width), nn.Linear(tokens * width, len(ACTS)))
-    place_layer = nn.Linear(width, maps.shape[-1])
+    place_layer = nn.Linear(width, 4 * (max(KEYPOINT_KINDS) + 1))
     throw_away = [*act_layer.parameters(), *place_layer.parameters()]
     seeing = [*model.model.vision_tower.parameters(), *model.model.mm_projector.parameters(), *throw_away]
     steps = config.vision_epochs * (len(frames) // config.vision_batch)
@@ -113,12 +113,13 @@ def train_vision(model: ViSpeakModel, clips: list[SampledClip], held_out: list[S
         order = torch.randperm(len(frames), generator=generator)
         losses = []
         for batch in order.split(config.vision_batch)[: len(frames) // config.vision_batch]:
-            pixels = _recolour(_pixels(frames[batch.numpy()]), rng)
+            shown, places_of = jitter(frames[batch.numpy()], keypoints[batch.numpy()], rng)
+            pixels, maps = _recolour(_pixels(shown), rng), torch.from_numpy(place_maps(places_of, config.image_size))
             with torch.autocast("cpu", torch.bfloat16):
                 tokens_BND = model.encode_images(pixels)
                 acts, places = act_layer(tokens_BND.flatten(1)).float(), place_layer(tokens_BND).float()
             act_loss = functional.cross_entropy(acts, labels[batch], ignore_index=UNSETTLED, label_smoothing=0.05)
-            place_loss = functional.binary_cross_entropy_with_logits(places, maps[batch])
+            place_loss = functional.binary_cross_entropy_with_logits(places, maps)
             _step(act_loss + _PLACE_WEIGHT * place_loss, seeing, optimiser, schedule)
             losses.append((float(act_loss.detach()), float(place_loss.detach())))
             bar.update()
@@ -149,6 +150,21 @@ def place_maps(keypoints: np.ndarray, image_size: int) -> np.ndarray:
     return maps.reshape(len(keypoints), (side // 2) ** 2, 4 * kinds)
 
 
+def jitter(frames: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mirrors half of the frames and shifts each by up to 12 pixels, with their keypoints."""
+    frames, keypoints, size = frames.copy(), keypoints.copy(), frames.shape[1]
+    for index in range(len(frames)):
+        if rng.random() < 0.5:
+            frames[index] = frames[index, :, ::-1]
+            keypoints[index, :, 0] = size - keypoints[index, :, 0]
+        down, right = (int(v) for v in rng.integers(-12, 13, 2))
+        rows = np.clip(np.arange(size) - down, 0, size - 1)
+        columns = np.clip(np.arange(size) - right, 0, size - 1)
+        frames[index] = frames[index][rows][:, columns]
+        keypoints[index] += (right, down)
+    return frames, keypoints
+
+
 def train_streams(
     model: ViSpeakModel, clips: list[SampledClip], vocabulary: Vocabulary, config: TinyConfig
 ) -> list[tuple[float, float]]:
@@ -157,7 +173,8 @@ def train_streams(
     Returns:
         Cross-entropy and focal loss, averaged over every 50 steps.
     """
-    features = encode_clips(model, clips)
+    # the tower knows its own training frames too well: the language model learns from changed ones as well
+    copies = [encode_clips(model, clips, None), encode_clips(model, clips, np.random.default_rng(config.seed + 2))]
     sounds = _sound_bank(model)
     builder = StreamBuilder(vocabulary, model.config.tokens_per_image, model.config.tokens_per_second)
     frozen = {id(p) for part in (model.model.vision_tower, model.model.audio_encoder) for p in part.parameters()}
@@ -168,7 +185,7 @@ def train_streams(
     for step in tqdm(range(config.stream_steps), desc="streams", disable=None):
         picks = rng.integers(len(clips), size=config.stream_batch)
         streams = [builder.build(clips[pick], rng) for pick in picks]
-        tower = [features[pick] for pick in picks]
+        tower = [copies[int(rng.integers(len(copies)))][pick] for pick in picks]
         entropy, focal = stream_loss(model, streams, tower, sounds, vocabulary.pad, rng)
         _step(entropy + _FOCAL_WEIGHT * focal, learning, optimiser, schedule)
         recent.append((float(entropy.detach()), float(focal.detach())))
@@ -211,10 +228,16 @@ def stream_loss(
     return entropy, focal_loss(model.informative(hidden_BTD), labels_BT)
 
 
-def encode_clips(model: ViSpeakModel, clips: list[SampledClip]) -> list[Tensor]:
-    """The frozen tower's features of every frame, one tensor a clip."""
+def encode_clips(model: ViSpeakModel, clips: list[SampledClip], rng: np.random.Generator | None) -> list[Tensor]:
+    """The frozen tower's features of every frame, one tensor a clip; with a generator, of clips changed as a whole."""
+    features = []
     with torch.no_grad():
-        return [model.model.vision_tower(_pixels(clip.frames)) for clip in tqdm(clips, desc="features", disable=None)]
+        for clip in tqdm(clips, desc="features", disable=None):
+            pixels = _pixels(clip.frames)
+            if rng is not None:
+                pixels = _recolour(pixels, rng).flip(-1).roll(tuple(int(v) for v in rng.integers(-6, 7, 2)), (-2, -1))
+            features.append(model.model.vision_tower(pixels))
+    return features
 
 
 def _sound_bank(model: ViSpeakModel, count: int = 48) -> Tensor:

@@ -152,7 +152,7 @@ def write_json(output: Output, stream: TextIO) -> None:
 
 def _check_file(path: Path, questions: list[tuple[float, str]]) -> float:
     """The file's duration in seconds, after a look at whether it can be watched at all."""
-    duration = seconds(probe(path).duration)
+    duration = probe(path).duration
     for time, text in questions:
         if time > duration:
             raise ValueError(f"--ask {time:g}:{text}: the file ends at {duration:.1f} s")

@@ -64,7 +64,7 @@ class Scene:
         self._data = mujoco.MjData(self._model)
         self._forward = mujoco.mj_forward
         self._camera = mujoco.MjvCamera()
-        self._place_camera()
+        self.move_camera()
         self._facing = float(rng.uniform(-30, 30))
         self._place = rng.uniform(-0.25, 0.25, 2)
         self._noise = 0.0 if clean else float(rng.uniform(0, 9))
@@ -109,7 +109,8 @@ class Scene:
         """Frees the GL context."""
         self._renderer.close()
 
-    def _place_camera(self) -> None:
+    def move_camera(self) -> None:
+        """Puts the camera somewhere else."""
         rng = self._rng
         self._camera.distance = float(rng.uniform(2.1, 3.9))
         self._camera.azimuth = 90.0 + float(rng.uniform(-35, 35))
