@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vispeak_node.cli import COMMANDS, main
@@ -137,6 +140,59 @@ def test_plot_without_matplotlib(
 def test_no_checkpoint(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path, command: str) -> None:
     argv = ["checkpoint", tmp_path] if command == "checkpoint" else ["watch", clip, "--model", tmp_path]
     assert "config.json" in refuse(capsys, *argv)
+
+
+# --- bad checkpoints
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, model_folder: Path) -> Path:
+    """A copy of a checkpoint that works, for a test to break."""
+    return Path(shutil.copytree(model_folder, tmp_path / "damaged"))
+
+
+def refuse_checkpoint(capsys: pytest.CaptureFixture[str], clip: Path, folder: Path, word: str) -> None:
+    assert word in refuse(capsys, "checkpoint", folder)
+    assert word in refuse(capsys, "watch", clip, "--model", folder)
+
+
+def test_truncated_shard(capsys: pytest.CaptureFixture[str], clip: Path, damaged: Path) -> None:
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    refuse_checkpoint(capsys, clip, damaged, "truncated")
+
+
+@pytest.mark.parametrize(("key", "value"), [("combination", "magic"), ("hidden_size", "wide"), ("model_type", "bert")])
+def test_unknown_config_value(
+    capsys: pytest.CaptureFixture[str], clip: Path, damaged: Path, key: str, value: str
+) -> None:
+    config = json.loads((damaged / "config.json").read_text())
+    config[key] = value
+    if key == "model_type":
+        config["architectures"] = ["BertModel"]
+    (damaged / "config.json").write_text(json.dumps(config))
+    refuse_checkpoint(capsys, clip, damaged, value)
+
+
+def test_pickle_instead_of_safetensors(capsys: pytest.CaptureFixture[str], clip: Path, damaged: Path) -> None:
+    (damaged / "model.safetensors").unlink()
+    (damaged / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    refuse_checkpoint(capsys, clip, damaged, "--convert")
+
+
+def test_pickle_named_safetensors(capsys: pytest.CaptureFixture[str], clip: Path, damaged: Path) -> None:
+    (damaged / "model.safetensors").write_bytes(pickle.dumps({"weight": [1, 2, 3]}))
+    refuse_checkpoint(capsys, clip, damaged, "model.safetensors")
+
+
+def test_convert_refuses_code_and_takes_tensors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, target = tmp_path / "final.pt", tmp_path / "final.safetensors"
+    source.write_bytes(pickle.dumps(print))
+    assert "final.pt" in refuse(capsys, "checkpoint", "--convert", source, target)
+    assert not target.exists()
+    torch.save({"weight": torch.ones(2)}, source)
+    assert main(["checkpoint", "--convert", str(source), str(target)]) == 0
+    assert "1 tensors" in capsys.readouterr().out
 
 
 # --- settings
