@@ -40,10 +40,10 @@ class TinyConfig:
     """Hyper-parameters of the small checkpoint."""
 
     image_size: int = 112  # pixels
-    vision_epochs: int = 8  # passes over the frames
+    vision_epochs: int = 6  # passes over the frames
     vision_batch: int = 64  # frames
     vision_lr: float = 1e-3
-    stream_steps: int = 1500  # optimiser steps
+    stream_steps: int = 1000  # optimiser steps
     stream_batch: int = 12  # streams
     stream_lr: float = 1.5e-3
     warmup_share: float = 0.05  # of all steps
