@@ -1,0 +1,108 @@
+"""Real DDS on the loopback interface: two processes, raw bytes, and settings from ROS's variables."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vispeak_node.ros.dds import Delivery, DdsNode, configuration, domain_id, mangled
+from vispeak_node.ros.messages import Header, Image, String, Time
+
+pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
+
+SENDER = """
+import sys, numpy as np
+from vispeak_node.ros.dds import DdsNode
+from vispeak_node.ros.messages import Header, Image, String, Time
+with DdsNode("sender") as node:
+    node.advertise("/t/text", String); node.advertise("/t/image", Image)
+    assert node.wait_for_subscribers("/t/text", 20) and node.wait_for_subscribers("/t/image", 20)
+    for k in range(5):
+        node.publish("/t/text", String(f"message {k} \\u2603"))
+        node.publish("/t/image", Image(Header(Time(k, 1), "cam"), 480, 640, "rgb8", 0, 1920, np.full(921600, k, np.uint8)))
+    node.wait_for_acknowledgement("/t/text", 5); node.wait_for_acknowledgement("/t/image", 5)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def environment():
+    return {"ROS_DOMAIN_ID": str(random.SystemRandom().randrange(1, 200)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def wait(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+        time.sleep(0.01)
+
+
+def test_messages_cross_between_processes(environment):
+    texts, images, bad = [], [], []
+    with DdsNode("receiver", environment) as node:
+        complain = lambda topic, error: bad.append((topic, error))  # noqa: E731
+        node.subscribe("/t/text", String, texts.append, complain, Delivery.RELIABLE)
+        node.subscribe("/t/image", Image, images.append, complain, Delivery.RELIABLE)
+        node.start()
+        command = [sys.executable, "-c", SENDER]
+        with subprocess.Popen(command, env=os.environ | environment, stdin=subprocess.PIPE, text=True) as sender:
+            try:
+                wait(lambda: len(texts) == 5 and len(images) == 5)
+            finally:
+                sender.communicate("\n", timeout=20)
+        assert sender.returncode == 0
+        # a writer that leaves makes samples without data: the reader must survive them
+        with DdsNode("again", environment) as second:
+            second.advertise("/t/text", String)
+            assert second.wait_for_subscribers("/t/text", 10)
+            second.publish("/t/text", String("after"))
+            wait(lambda: len(texts) == 6)
+    assert [text.data for text in texts] == [*(f"message {k} \u2603" for k in range(5)), "after"]
+    assert [int(image.data[0]) for image in images] == list(range(5)) and images[0].data.shape == (921_600,)
+    assert images[3].header == Header(Time(3, 1), "cam") and not bad
+
+
+def test_text_that_is_not_utf8_is_told_and_life_goes_on(environment, monkeypatch):
+    """Cyclone itself drops bytes that cannot be the type; what it lets through is this."""
+    texts, bad = [], []
+    with DdsNode("receiver", environment) as node, DdsNode("sender", environment) as sender:
+        node.subscribe("/t/text", String, texts.append, lambda *what: bad.append(what), Delivery.RELIABLE)
+        node.start()
+        sender.advertise("/t/text", String)
+        assert sender.wait_for_subscribers("/t/text", 10)
+        with monkeypatch.context() as patch:
+            patch.setattr("vispeak_node.ros.dds.encode", lambda _: b"\0\1\0\0\4\0\0\0\xff\xfe\xfd\0")
+            sender.publish("/t/text", String(""))
+        sender.publish("/t/text", String("still here"))
+        wait(lambda: texts == [String("still here")])
+    assert len(bad) == 1 and bad[0][0] == "/t/text" and "\n" not in str(bad[0][1])
+
+
+@pytest.mark.parametrize("value", ["-1", "233", "x", "1.5"])
+def test_a_domain_that_is_none(value):
+    with pytest.raises(ValueError, match="ROS_DOMAIN_ID"):
+        domain_id({"ROS_DOMAIN_ID": value})
+
+
+def test_discovery_follows_the_variables():
+    assert "AllowMulticast" not in configuration({})
+    for variables in ({"ROS_LOCALHOST_ONLY": "1"}, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}):
+        text = configuration(variables)
+        assert "<AllowMulticast>false</AllowMulticast>" in text and 'address="localhost"' in text
+    peers = configuration({"ROS_STATIC_PEERS": "10.0.0.5;robot.local"})
+    assert 'address="10.0.0.5"' in peers and 'address="robot.local"' in peers
+    with pytest.raises(ValueError, match="ROS_STATIC_PEERS"):
+        configuration({"ROS_STATIC_PEERS": '"/><Evil/>'})
+    with pytest.raises(ValueError, match="DISCOVERY_RANGE"):
+        configuration({"ROS_AUTOMATIC_DISCOVERY_RANGE": "MOON"})
+
+
+@pytest.mark.parametrize("topic", ["", "camera", "/", "//a", "/a/", "/a b", "/1a"])
+def test_names_that_are_no_topic(topic):
+    with pytest.raises(ValueError, match="topic|empty"):
+        mangled(topic)

@@ -1,0 +1,102 @@
+"""Messages: ROS's own hashes and bytes, round trips, and bytes that are no message."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rosbags.typesys import Stores, get_typestore
+
+from vispeak_node.ros.idl import dds_name
+from vispeak_node.ros.messages import (
+    ALL,
+    Attention,
+    AudioData,
+    AudioDataStamped,
+    CompressedImage,
+    Header,
+    Image,
+    Message,
+    Response,
+    String,
+    Time,
+)
+from vispeak_node.ros.schema import decode, encode, msg_text, to_plain, type_hash
+
+STANDARD = get_typestore(Stores.ROS2_JAZZY)
+text = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
+floats = st.floats(width=32, allow_nan=False)
+times = st.builds(Time, st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1))
+headers = st.builds(Header, times, text)
+u32 = st.integers(0, 2**32 - 1)
+octets = st.binary(max_size=200).map(lambda data: np.frombuffer(data, np.uint8))
+messages = st.one_of(
+    st.builds(String, text),
+    st.builds(Image, headers, u32, u32, text, st.integers(0, 255), u32, octets),
+    st.builds(CompressedImage, headers, text, octets),
+    st.builds(AudioDataStamped, headers, st.builds(AudioData, octets)),
+    st.builds(Attention, headers, floats, floats, floats, st.booleans(), st.booleans()),
+    st.builds(
+        Response, headers, text, u32, st.booleans(), st.integers(0, 255), text, text, floats, times, floats, st.booleans()
+    ),
+)
+
+
+def equal(first, second):
+    return to_plain(first, 10**6) == to_plain(second, 10**6)
+
+
+@pytest.mark.parametrize("kind", [k for k in ALL if k.NAME in STANDARD.types], ids=lambda kind: kind.__name__)
+def test_types_are_those_of_ros(kind):
+    assert type_hash(kind) == STANDARD.hash_rihs01(kind.NAME)
+
+
+def test_published_hash_and_bytes():
+    assert type_hash(String) == "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
+    assert encode(String("hi")).hex() == "0001000003000000686900"
+    header = Header(Time.from_ns(7_000_000_005), "cam")
+    assert encode(CompressedImage(header, "png", np.array([1, 2], np.uint8))).hex() == (
+        "00010000" "07000000" "05000000" "04000000" "63616d00" "04000000" "706e6700" "02000000" "0102"
+    )  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages)
+def test_round_trip(message):
+    assert equal(decode(type(message), encode(message)), message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.sampled_from(ALL), data=st.binary(max_size=120), plain=st.booleans())
+def test_any_bytes_are_a_message_or_a_clear_refusal(kind, data, plain):
+    try:
+        assert isinstance(decode(kind, b"\0\1\0\0" + data if plain else data), Message)
+    except ValueError as error:
+        assert "\n" not in str(error) and kind.NAME in str(error)
+
+
+@settings(max_examples=100, deadline=None)
+@given(message=messages, cut=st.integers(1, 30))
+def test_a_cut_message_is_refused(message, cut):
+    data = encode(message)
+    try:
+        shorter = decode(type(message), data[:-cut])
+    except ValueError:
+        return
+    assert isinstance(shorter, type(message))  # only where what was cut is padding or an empty end
+
+
+def test_image_data_is_a_view():
+    data = encode(Image(Header(Time(), ""), 100, 100, "mono8", 0, 100, np.zeros(10_000, np.uint8)))
+    assert decode(Image, data).data.base is not None
+
+
+def test_names_and_texts():
+    assert dds_name("std_msgs/msg/String") == "std_msgs::msg::dds_::String_"
+    assert "uint8 TRIGGER_PROACTIVE=5" in msg_text(Response) and "string text" in msg_text(Response)
+
+
+@given(st.integers(-(2**60), 2**60))
+def test_stamps_are_exact(stamp):
+    assert Time.from_ns(stamp).ns == stamp
