@@ -21,7 +21,12 @@ def recorded_model(combination="adaptive_combine", pooling_size=2, chunk_size=0,
     config = ModelConfig(
         VisionConfig(hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64),
         AudioConfig(
-            hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, chunk_size=chunk_size, left_chunks=left_chunks
+            hidden_size=32,
+            num_layers=2,
+            num_heads=2,
+            intermediate_size=64,
+            chunk_size=chunk_size,
+            left_chunks=left_chunks,
         ),
         LanguageConfig(
             vocab_size=151665, hidden_size=64, intermediate_size=128, num_layers=2, num_heads=4, num_kv_heads=2

@@ -1,7 +1,7 @@
 """Weights and inputs of the recorded runs, made from numpy alone so that only the results need to be stored.
 
-A tensor's numbers come from PCG64 seeded with the crc32 of its name: 24 random bits each, spread evenly around `loc` with
-standard deviation `scale`, which depend on what the tensor is.
+A tensor's numbers come from PCG64 seeded with the crc32 of its name: 24 random bits each, spread evenly around `loc`
+with standard deviation `scale`, which depend on what the tensor is.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ def test_shards(folder):
     assert same(load_model(folder), random_model())
 
 
-@pytest.mark.parametrize("spelling", [("vita-Qwen2", "VITAQwen2ForCausalLM"), ("vispeak-Qwen2", "ViSpeakQwen2ForCausalLM")])
+@pytest.mark.parametrize(
+    "spelling", [("vita-Qwen2", "VITAQwen2ForCausalLM"), ("vispeak-Qwen2", "ViSpeakQwen2ForCausalLM")]
+)
 def test_both_spellings_and_what_configs_leave_out(folder, spelling):
     edit_config(
         folder, model_type=spelling[0], architectures=[spelling[1]], use_informative_head=None, vocab_size=152064
@@ -72,7 +74,9 @@ def test_towers_in_folders_of_their_own(folder):
         save_file({n.removeprefix(prefix): t for n, t in taken.items()}, folder.parent / place / "model.safetensors")
     save_file(state, folder / "model.safetensors")
     assert len(inspect_checkpoint(folder).missing) > 0
-    assert same(load_model(folder, vision_folder=folder.parent / "vit", audio_folder=folder.parent / "ear"), random_model())
+    assert same(
+        load_model(folder, vision_folder=folder.parent / "vit", audio_folder=folder.parent / "ear"), random_model()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

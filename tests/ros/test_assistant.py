@@ -53,7 +53,9 @@ class Rig:
 
     def __init__(self, session=None, **config):
         self.session, self.messages = session or Parrot(), []
-        self.assistant = Assistant(self.session, AssistantConfig(**config), lambda *message: self.messages.append(message))
+        self.assistant = Assistant(
+            self.session, AssistantConfig(**config), lambda *message: self.messages.append(message)
+        )
         self.assistant.start()
 
     def wait(self, condition):

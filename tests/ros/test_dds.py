@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from vispeak_node.ros.dds import Delivery, DdsNode, configuration, domain_id, mangled
+from vispeak_node.ros.dds import DdsNode, Delivery, configuration, domain_id, mangled
 from vispeak_node.ros.messages import Header, Image, String, Time
 
 pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
@@ -20,12 +20,15 @@ import sys, numpy as np
 from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.messages import Header, Image, String, Time
 with DdsNode("sender") as node:
-    node.advertise("/t/text", String); node.advertise("/t/image", Image)
+    node.advertise("/t/text", String)
+    node.advertise("/t/image", Image)
     assert node.wait_for_subscribers("/t/text", 20) and node.wait_for_subscribers("/t/image", 20)
     for k in range(5):
+        pixels = np.full(921600, k, np.uint8)
         node.publish("/t/text", String(f"message {k} \\u2603"))
-        node.publish("/t/image", Image(Header(Time(k, 1), "cam"), 480, 640, "rgb8", 0, 1920, np.full(921600, k, np.uint8)))
-    node.wait_for_acknowledgement("/t/text", 5); node.wait_for_acknowledgement("/t/image", 5)
+        node.publish("/t/image", Image(Header(Time(k, 1), "cam"), 480, 640, "rgb8", 0, 1920, pixels))
+    node.wait_for_acknowledgement("/t/text", 5)
+    node.wait_for_acknowledgement("/t/image", 5)
     sys.stdin.readline()
 """
 
@@ -104,5 +107,5 @@ def test_discovery_follows_the_variables():
 
 @pytest.mark.parametrize("topic", ["", "camera", "/", "//a", "/a/", "/a b", "/1a"])
 def test_names_that_are_no_topic(topic):
-    with pytest.raises(ValueError, match="topic|empty"):
+    with pytest.raises(ValueError, match=r"topic|empty"):
         mangled(topic)

@@ -38,7 +38,18 @@ messages = st.one_of(
     st.builds(AudioDataStamped, headers, st.builds(AudioData, octets)),
     st.builds(Attention, headers, floats, floats, floats, st.booleans(), st.booleans()),
     st.builds(
-        Response, headers, text, u32, st.booleans(), st.integers(0, 255), text, text, floats, times, floats, st.booleans()
+        Response,
+        headers,
+        text,
+        u32,
+        st.booleans(),
+        st.integers(0, 255),
+        text,
+        text,
+        floats,
+        times,
+        floats,
+        st.booleans(),
     ),
 )
 

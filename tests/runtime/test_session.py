@@ -20,7 +20,10 @@ def model():
     """Random weights, with a head that is lively and a reply end that the model can reach."""
     model = random_model()
     head = model.informative_head
-    head[0].weight[0], head[0].bias[0] = 0.0, 1.0  # a hidden unit that is always 1, so that the next line shifts the logit
+    head[0].weight[0], head[0].bias[0] = (
+        0.0,
+        1.0,
+    )  # a hidden unit that is always 1, so that the next line shifts the logit
     head[2].weight.mul_(20)
     head[2].weight[0, 0] = 1.0
     model.lm_head.weight[200:151643].mul_(0.05)

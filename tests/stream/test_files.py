@@ -26,7 +26,9 @@ def write_video(path, seconds=4, fps=10, sound=True, video=True, codec="mpeg4", 
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             stream.codec_context.time_base = Fraction(1, 1000)
             for stamp in stamps or range(0, seconds * 1000, 1000 // fps):
-                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 + stamp // 20 % 200, np.uint8), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(
+                    np.full((48, 64, 3), 40 + stamp // 20 % 200, np.uint8), format="rgb24"
+                )
                 frame.pts, frame.time_base = stamp, Fraction(1, 1000)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
@@ -72,7 +74,13 @@ def test_variable_frame_rate(tmp_path):
     path = write_video(tmp_path / "a.mp4", stamps=stamps, sound=False)
     found = [(event.stamp, event.frame_stamp) for event in events_of(path)]
     ms = NANOSECONDS // 1000
-    assert found == [(0, 0), (1000 * ms, 900 * ms), (2000 * ms, 1300 * ms), (3000 * ms, 2990 * ms), (4000 * ms, 4000 * ms)]
+    assert found == [
+        (0, 0),
+        (1000 * ms, 900 * ms),
+        (2000 * ms, 1300 * ms),
+        (3000 * ms, 2990 * ms),
+        (4000 * ms, 4000 * ms),
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.mov"])

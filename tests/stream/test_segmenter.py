@@ -1,4 +1,4 @@
-"""Properties of the segmenter: the order of events does not depend on how data arrive; bad input is refused and counted."""
+"""The segmenter: the order of events does not depend on how data arrive; bad input is refused and counted."""
 
 from __future__ import annotations
 
@@ -142,7 +142,9 @@ def test_a_short_hole_in_sound_becomes_silence_and_a_long_one_costs_its_seconds(
 
 
 def test_a_microphone_that_dies_does_not_stop_the_pictures():
-    items = [item for item in clip_items(duration=10.0, texts=()) if isinstance(item, FrameItem) or item.stamp < 3 * SECOND]
+    items = [
+        item for item in clip_items(duration=10.0, texts=()) if isinstance(item, FrameItem) or item.stamp < 3 * SECOND
+    ]
     segmenter = Segmenter(BOTH)
     before_flush = [event for item in items for event in segmenter.push(item)]
     assert max(event.stamp for event in before_flush if isinstance(event, ImageEvent)) >= 7 * SECOND
@@ -150,7 +152,9 @@ def test_a_microphone_that_dies_does_not_stop_the_pictures():
 
 
 def test_a_camera_that_dies_does_not_stop_the_sound():
-    items = [item for item in clip_items(duration=10.0, texts=()) if isinstance(item, SoundItem) or item.stamp < 3 * SECOND]
+    items = [
+        item for item in clip_items(duration=10.0, texts=()) if isinstance(item, SoundItem) or item.stamp < 3 * SECOND
+    ]
     segmenter = Segmenter(BOTH)
     before_flush = [event for item in items for event in segmenter.push(item)]
     assert max(event.stamp for event in before_flush if isinstance(event, SoundEvent)) >= 6 * SECOND
@@ -197,7 +201,13 @@ def test_late_frames_are_dropped_and_counted():
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((1, 20_000, 3), np.uint8), None],
+    [
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((1, 20_000, 3), np.uint8),
+        None,
+    ],
 )
 def test_bad_frames_are_refused_in_one_line(image):
     segmenter = Segmenter()
@@ -211,7 +221,9 @@ def test_a_frame_that_cannot_be_made_costs_its_tick_only():
     def broken():
         raise ValueError("no picture")
 
-    events = run([FrameItem(0, picture()), FrameItem(SECOND, broken), FrameItem(2 * SECOND, picture())], SegmenterConfig())
+    events = run(
+        [FrameItem(0, picture()), FrameItem(SECOND, broken), FrameItem(2 * SECOND, picture())], SegmenterConfig()
+    )
     assert [event.stamp for event in events] == [0, 2 * SECOND]
 
 

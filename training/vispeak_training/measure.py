@@ -22,8 +22,9 @@ TOLERANCE = 1  # frames after an event's end in which its reply still counts (th
 def measure(model: ViSpeakModel, vocabulary: Vocabulary, clips: list[SampledClip]) -> dict[str, Any]:
     """Events noticed, false replies and answers, over clips at one frame a second.
 
-    An event is noticed when a reply starts at a frame of it (or the one after) and its text is one that was taught for it.
-    Any other proactive reply is false. One typed question is asked in the middle of each clip in a second session.
+    An event is noticed when a reply starts at a frame of it (or the one after) and its text is one that was taught
+    for it. Any other proactive reply is false. One typed question is asked in the middle of each clip in a second
+    session.
     """
     events = noticed = named = false = answered = asked = 0
     for clip in tqdm(clips, desc="measuring", disable=None):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from vispeak_training.theatre.acts import SENTENCES
 
 REPLIES = {
-    "wave": ("Hello! How can I help you?", "Hi there! What can I do for you?", "Hello! Nice to see you. How can I help?"),
+    "wave": (
+        "Hello! How can I help you?",
+        "Hi there! What can I do for you?",
+        "Hello! Nice to see you. How can I help?",
+    ),
     "fall": (
         "Careful! A person has fallen down. Please check on them.",
         "Warning: someone has fallen. They may need help.",

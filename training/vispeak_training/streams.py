@@ -1,9 +1,9 @@
 """Clips to training streams, position by position as the runtime will live them.
 
-The user stream is the system prompt, then each second's image, its sound and any typed question, each closed by `>Note`.
-The agent stream is pad but for replies. A reply starts at the position after the triggering segment: its first token is
-predicted at that segment's `>Note`. The runtime speaks it over pad positions put in right there; the published format lays
-it over the segments that follow. Both occur in training.
+The user stream is the system prompt, then each second's image, its sound and any typed question, each closed by
+`>Note`. The agent stream is pad but for replies. A reply starts at the position after the triggering segment: its
+first token is predicted at that segment's `>Note`. The runtime speaks it over pad positions put in right there; the
+published format lays it over the segments that follow. Both occur in training.
 """
 
 from __future__ import annotations

@@ -87,11 +87,13 @@ def build_model(vocab_size: int, config: TinyConfig) -> ViSpeakModel:
     return model
 
 
-def train_vision(model: ViSpeakModel, clips: list[SampledClip], held_out: list[SampledClip], config: TinyConfig) -> float:
+def train_vision(
+    model: ViSpeakModel, clips: list[SampledClip], held_out: list[SampledClip], config: TinyConfig
+) -> float:
     """Stage 1: which act, and where head, hands, elbows, ... are.
 
-    The places teach far more per frame than the act alone, so a few passes over the frames are enough. Both tasks read what
-    the projector gives the language model, through layers that are thrown away.
+    The places teach far more per frame than the act alone, so a few passes over the frames are enough. Both tasks
+    read what the projector gives the language model, through layers that are thrown away.
 
     Returns:
         Held-out accuracy over acts, settled frames only.
@@ -136,8 +138,8 @@ def place_maps(keypoints: np.ndarray, image_size: int) -> np.ndarray:
         image_size: of the frames.
 
     Returns:
-        float32 [n, tokens, 4 * kinds], 1 where a joint of that kind is: a token is a square of 2x2 patches, and each patch
-        has its own columns. A joint outside the frame is nowhere.
+        float32 [n, tokens, 4 * kinds], 1 where a joint of that kind is: a token is a square of 2x2 patches, and each
+        patch has its own columns. A joint outside the frame is nowhere.
     """
     kinds, side = max(KEYPOINT_KINDS) + 1, image_size // 14
     maps = np.zeros((len(keypoints), side // 2, side // 2, 2, 2, kinds), np.float32)
@@ -211,7 +213,9 @@ def stream_loss(
     """
     length = max(len(stream.user) for stream in streams)
     user_BT, agent_BT = (_padded([getattr(s, n) for s in streams], length, pad) for n in ("user", "agent"))
-    targets_BT, labels_BT = (_padded([getattr(s, n) for s in streams], length, IGNORE) for n in ("targets", "informative"))
+    targets_BT, labels_BT = (
+        _padded([getattr(s, n) for s in streams], length, IGNORE) for n in ("targets", "informative")
+    )
     user_BTD = model.embed(user_BT)
     for row, (stream, features) in enumerate(zip(streams, tower, strict=True)):
         for (start, index), image in zip(stream.images, model.model.mm_projector(features), strict=True):
@@ -241,7 +245,7 @@ def encode_clips(model: ViSpeakModel, clips: list[SampledClip], rng: np.random.G
 
 
 def _sound_bank(model: ViSpeakModel, count: int = 48) -> Tensor:
-    """Seconds of silence, hum, noise and tones as embeddings: the small model hears, but has nothing to learn from it."""
+    """Seconds of silence, hum, noise and tones as embeddings: it hears, but has nothing to learn from it."""
     rng = np.random.default_rng(7)
     time = np.arange(16_000) / 16_000
     bank = []

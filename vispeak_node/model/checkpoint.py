@@ -1,4 +1,4 @@
-"""Reading and writing checkpoints in the released layout: config.json, safetensors (one file or shards), tokenizer.json.
+"""Reading and writing checkpoints in the released layout: config.json, safetensors, tokenizer.json.
 
 Nothing from a checkpoint is executed, and no tensor is read before its header was checked against the model, so a
 damaged or hostile folder costs a clear message and no memory.
@@ -120,7 +120,8 @@ def inspect_checkpoint(
     else:
         if report.vocabulary_size > config.language.vocab_size:
             raise ValueError(
-                f"{folder}: the tokenizer has {report.vocabulary_size} tokens, the embedding {config.language.vocab_size} rows"
+                f"{folder}: the tokenizer has {report.vocabulary_size} tokens, "
+                f"the embedding {config.language.vocab_size} rows"
             )
     return report
 
@@ -169,7 +170,10 @@ def load_model(
 
 
 def save_checkpoint(
-    model: ViSpeakModel, folder: str | Path, raw_config: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None
+    model: ViSpeakModel,
+    folder: str | Path,
+    raw_config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Writes config.json and model.safetensors; the tokenizer is the caller's to copy.
 
@@ -227,7 +231,7 @@ def convert_pickle(source: str | Path, target: str | Path) -> int:
         raise ValueError(f"{source}: no such file")
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - pickle failures come as many kinds
+    except Exception as error:
         raise ValueError(f"{source}: not a pickle of plain tensors: {str(error).splitlines()[0]}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{source}: expected a flat dictionary of tensors")

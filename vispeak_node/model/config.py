@@ -146,9 +146,13 @@ class ModelConfig:
             ValueError: names the field and what it must be.
         """
         if self.combination not in COMBINATIONS:
-            raise ValueError(f"config.json: combination {self.combination!r} is unknown; expected one of {COMBINATIONS}")
+            raise ValueError(
+                f"config.json: combination {self.combination!r} is unknown; expected one of {COMBINATIONS}"
+            )
         if self.image_aspect_ratio not in ("square", "pad"):
-            raise ValueError(f"config.json: image_aspect_ratio {self.image_aspect_ratio!r} is unknown; use square or pad")
+            raise ValueError(
+                f"config.json: image_aspect_ratio {self.image_aspect_ratio!r} is unknown; use square or pad"
+            )
         for part, heads in ((self.language, self.language.num_heads), (self.vision, self.vision.num_heads)):
             if part.hidden_size % heads:
                 raise ValueError(f"config.json: hidden size {part.hidden_size} does not divide into {heads} heads")

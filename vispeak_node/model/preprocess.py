@@ -40,7 +40,9 @@ def resize(image: NDArray[np.uint8], image_size: int, mode: str = "square") -> N
     width, height = picture.size
     # the longer side is cut to a whole number as the published processor cuts it
     scaled = (
-        (image_size, int(image_size * height / width)) if width <= height else (int(image_size * width / height), image_size)
+        (image_size, int(image_size * height / width))
+        if width <= height
+        else (int(image_size * width / height), image_size)
     )
     if max(scaled) > MAX_SIDE:
         raise ValueError(f"a picture of {width}x{height} is too narrow to be shown to the model")

@@ -53,7 +53,7 @@ class Vocabulary:
             raise ValueError(f"{path}: larger than {_MAX_TOKENIZER_BYTES} bytes, which no tokenizer is")
         try:
             tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception for bad files
+        except Exception as error:
             raise ValueError(f"{path}: not a readable tokenizer: {error}") from error
         return cls(tokenizer)
 

@@ -77,10 +77,11 @@ class ViSpeakModel(nn.Module):
         kind = self.config.combination
         if kind == "add":
             return (agent_BTD + user_BTD) / 2
-        both = torch.cat([agent_BTD, user_BTD], dim=-1)
+        assert self.model.combination is not None, "only `add` has no layers"
+        both_BTD = self.model.combination(torch.cat([agent_BTD, user_BTD], dim=-1))
         if kind == "linear_combine":
-            return self.model.combination(both)
-        weight = self.model.combination(both).sigmoid()
+            return both_BTD
+        weight = both_BTD.sigmoid()
         return agent_BTD * weight + user_BTD * (1 - weight)
 
     def forward_embeds(self, embeds_BTD: Tensor, start: int = 0, cache: KeyValueCache | None = None) -> Tensor:

@@ -1,7 +1,8 @@
 """The node's logic, without a transport: messages in, a session on a thread of its own, messages out.
 
-Callbacks run in the transport's thread. They check a message, hand it to the segmenter, which keeps references and decodes
-only the frames it uses, and put the events that come of it into a bounded queue. What is dropped or refused is counted.
+Callbacks run in the transport's thread. They check a message, hand it to the segmenter, which keeps references and
+decodes only the frames it uses, and put the events that come of it into a bounded queue. What is dropped or refused
+is counted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from vispeak_node.stream.segmenter import Segmenter, SegmenterConfig
 logger = logging.getLogger(__name__)
 
 MAX_IMAGE_BYTES = 64 * 2**20
-_TRIGGERS = {Trigger.VISUAL: 5, Trigger.TEXT: 0, Trigger.VOICE: 0}  # Response.CONSTANTS; the kind of event is not known yet
+# see Response.CONSTANTS; what kind of event it was is not known yet
+_TRIGGERS = {Trigger.VISUAL: 5, Trigger.TEXT: 0, Trigger.VOICE: 0}
 
 
 class SessionLike(Protocol):
@@ -193,7 +195,9 @@ class Assistant:
 
     def _query(self, message: String) -> list[Event]:
         if len(message.data) > self.config.max_query_length:
-            raise ValueError(f"a query of {len(message.data)} characters; at most {self.config.max_query_length} are read")
+            raise ValueError(
+                f"a query of {len(message.data)} characters; at most {self.config.max_query_length} are read"
+            )
         return self.segmenter.push_text(self._newest, message.data)
 
     def _stamp(self, header: Header) -> int:

@@ -1,6 +1,7 @@
-"""Topics over Eclipse Cyclone DDS in ROS 2's own mapping, so that a plain virtual environment takes part in a ROS graph.
+"""Topics over Eclipse Cyclone DDS in ROS 2's own mapping: a plain virtual environment takes part in a ROS graph.
 
-Messages cross as raw CDR. Everything is KEEP_LAST: a reliable KEEP_ALL writer would stop every Python thread while it waits.
+Messages cross as raw CDR. Everything is KEEP_LAST: a reliable KEEP_ALL writer would stop every Python thread while it
+waits.
 """
 
 from __future__ import annotations
@@ -179,7 +180,11 @@ def mangled(topic: str) -> str:
         ValueError: not an absolute topic name.
     """
     parts = topic.split("/")
-    if len(parts) < 2 or parts[0] or not all(p.replace("_", "a").isalnum() and not p[0].isdigit() for p in parts[1:] if p):
+    if (
+        len(parts) < 2
+        or parts[0]
+        or not all(p.replace("_", "a").isalnum() and not p[0].isdigit() for p in parts[1:] if p)
+    ):
         raise ValueError(f"{topic!r} is not an absolute topic name such as /camera/image_raw")
     if not all(parts[1:]):
         raise ValueError(f"{topic!r} has an empty part")
@@ -208,7 +213,9 @@ def configuration(environment: Mapping[str, str]) -> str:
     if environment.get("ROS_LOCALHOST_ONLY") == "1" and not reach:
         reach = "LOCALHOST"
     if reach not in ("", "SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT"):
-        raise ValueError(f"ROS_AUTOMATIC_DISCOVERY_RANGE {reach!r} is unknown; use SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT")
+        raise ValueError(
+            f"ROS_AUTOMATIC_DISCOVERY_RANGE {reach!r} is unknown; use SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT"
+        )
     peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
     if reach == "LOCALHOST":
         peers.append("localhost")

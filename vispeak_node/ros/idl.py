@@ -1,7 +1,7 @@
 """Message dataclasses as Cyclone DDS types that carry raw CDR bytes.
 
-The type object is only announced, so that peers and tools know the type; the samples stay bytes. Octets are `byte`: a type
-object with uint8 makes every Cyclone DDS 0.10 process on the domain crash.
+The type object is only announced, so that peers and tools know the type; the samples stay bytes. Octets are `byte`: a
+type object with uint8 makes every Cyclone DDS 0.10 process on the domain crash.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ def dds_name(ros_name: str) -> str:
     return f"{package}::msg::dds_::{name}_"
 
 
-@functools.cache
 def raw_type(kind: type[Message]) -> Any:
     """A DDS type for `kind` whose samples are objects with one attribute, `cdr`, the bytes."""
-    struct = _struct(kind)
+    return _raw_type(kind.NAME)
+
+
+@functools.cache
+def _raw_type(name: str) -> Any:
+    struct = _struct(name)
 
     def init(self: Any, cdr: bytes) -> None:
         self.cdr = cdr
@@ -39,24 +43,25 @@ def raw_type(kind: type[Message]) -> Any:
     return struct
 
 
-def _struct(kind: type[Message]) -> Any:
+def _struct(name: str) -> Any:
     from cyclonedds.idl import make_idl_struct  # noqa: PLC0415 - the node's transport, absent on some machines
 
-    package_and_name = dds_name(kind.NAME)
-    members = {entry.name: _member(entry.metadata["ros"]) for entry in fields(kind)}
+    package_and_name = dds_name(name)
+    members = {entry.name: _member(entry.metadata["ros"]) for entry in fields(BY_NAME[name])}
     return make_idl_struct(package_and_name.rsplit("::", 1)[1], package_and_name, members)
 
 
 @functools.cache
-def _nested(kind: type[Message]) -> Any:
-    return _struct(kind)
+def _nested(name: str) -> Any:
+    return _struct(name)
 
 
 def _member(ros_type: str) -> Any:
     from cyclonedds.idl import types  # noqa: PLC0415 - as above
 
     if ros_type.endswith("[]"):
-        return types.sequence[_member(ros_type[:-2])]
+        sequence: Any = types.sequence  # indexable only at run time
+        return sequence[_member(ros_type[:-2])]
     plain = {
         "bool": bool,
         "string": str,
@@ -66,4 +71,4 @@ def _member(ros_type: str) -> Any:
         "float32": types.float32,
         "float64": types.float64,
     }
-    return plain[ros_type] if ros_type in plain else _nested(BY_NAME[full_name(ros_type)])
+    return plain[ros_type] if ros_type in plain else _nested(full_name(ros_type))

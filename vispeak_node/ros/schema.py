@@ -62,7 +62,7 @@ def decode(kind: type[Kind], data: bytes) -> Kind:
         raise ValueError(f"{kind.NAME}: encapsulation {data[:2].hex()} is not plain CDR")
     try:
         parsed = typestore().deserialize_cdr(data, kind.NAME)
-    except Exception as error:  # noqa: BLE001 - the codec fails in as many ways as there are bytes
+    except Exception as error:
         raise ValueError(f"{kind.NAME}: not its CDR ({type(error).__name__})") from error
     return _from_rosbags(kind, parsed)
 

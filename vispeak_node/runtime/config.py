@@ -43,6 +43,13 @@ class SessionConfig:
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        for name in ("threshold", "refractory", "duplicate_window", "answer_timeout", "finish_padding", "max_positions"):
+        for name in (
+            "threshold",
+            "refractory",
+            "duplicate_window",
+            "answer_timeout",
+            "finish_padding",
+            "max_positions",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")

@@ -1,8 +1,9 @@
 """A live session: events in, scores and replies out, one language-model pass per silent event.
 
-While the agent is silent its stream is the pad token at every position, which is known in advance, so a whole segment is
-one causal pass. While it speaks the two streams run in lockstep: the token chosen at position p is the agent's input at
-position p+1, next to whatever the user stream holds there. This computes what the published token-by-token loop computes.
+While the agent is silent its stream is the pad token at every position, which is known in advance, so a whole segment
+is one causal pass. While it speaks the two streams run in lockstep: the token chosen at position p is the agent's
+input at position p+1, next to whatever the user stream holds there. This computes what the published token-by-token
+loop computes.
 
 Shape legend: T positions, D hidden.
 """
@@ -58,6 +59,7 @@ class Session:
         self._recent = RecentReplies(self.config.duplicate_window)
         self._num_replies = 0
         self.num_restarts = 0  # how often the context was full and began afresh
+        self._now = 0  # ns, the newest event
         self._forget()
 
     def push(self, event: Event) -> list[Output]:
@@ -155,10 +157,9 @@ class Session:
     def _note_question(self, segment: Segment) -> None:
         if segment.kind is Kind.TEXT:
             self._question = segment.stamp
-        elif self._question is not None:
-            if segment.stamp - self._question > nanoseconds(self.config.answer_timeout):
-                logger.info("a question got no answer within %s s", self.config.answer_timeout)
-                self._question = None
+        elif self._question is not None and segment.stamp - self._question > nanoseconds(self.config.answer_timeout):
+            logger.info("a question got no answer within %s s", self.config.answer_timeout)
+            self._question = None
 
     def _listen(self, segment: Segment) -> list[Output]:
         """A silent event: one pass."""

@@ -115,8 +115,9 @@ def _decode(
                 break
             continue
         for frame in frames:
-            decoded += 1
-            yield frame
+            if isinstance(frame, av.VideoFrame | av.AudioFrame):
+                decoded += 1
+                yield frame
     if broken and decoded:
         logger.warning("%s: %d damaged packets were left out", path, broken)
 
@@ -136,7 +137,7 @@ def _items(
 
 def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """A decoded frame as it is meant to be seen, RGB uint8 [height, width, 3], turned as its metadata say."""
-    picture = frame.to_ndarray(format="rgb24")
+    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# RGB uint8 [height, width, 3], or a function that makes one: most frames are never looked at, so most are never decoded.
-# The function raises ValueError where the data turn out to be no picture.
+# RGB uint8 [height, width, 3], or a function that makes one: most frames are never looked at, so most are never
+# decoded. The function raises ValueError where the data turn out to be no picture.
 Picture: TypeAlias = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
 
 

@@ -1,8 +1,9 @@
 """Puts frames, sound and text in the order in which the model was trained to read them.
 
-An image event stands for a tick, origin + k / frames_per_second, and carries the newest frame at or before it. A second of
-sound [t, t+1) follows the image at t (published order: its key is t + 0.1 s), a text lies at its own time. Events come out
-when no earlier one can come any more, so the same data give the same events however they are chopped up and interleaved.
+An image event stands for a tick, origin + k / frames_per_second, and carries the newest frame at or before it. A
+second of sound [t, t+1) follows the image at t (published order: its key is t + 0.1 s), a text lies at its own time.
+Events come out when no earlier one can come any more, so the same data give the same events however they are chopped
+up and interleaved.
 """
 
 from __future__ import annotations
@@ -91,9 +92,7 @@ class Segmenter:
             self.counters.sound_missing += self._cutter.give_up_until(stamp - self._max_skew)
         return events + self._certain()
 
-    def push_sound(
-        self, stamp: int, samples: NDArray[np.float32] | NDArray[np.int16], sample_rate: int
-    ) -> list[Event]:
+    def push_sound(self, stamp: int, samples: NDArray[np.float32] | NDArray[np.int16], sample_rate: int) -> list[Event]:
         """Takes samples.
 
         Args:

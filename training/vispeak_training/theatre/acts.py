@@ -134,7 +134,11 @@ def _scratch(rng: np.random.Generator) -> PoseAt:
     side, upper, rate = _side(rng), rng.uniform(95, 135), rng.uniform(1.5, 3)
 
     def pose(t: float) -> dict[str, float]:
-        return {f"{side}_raise": upper, f"{side}_elbow": 232 - upper + 6 * math.sin(2 * math.pi * rate * t), "nod": 10.0}
+        return {
+            f"{side}_raise": upper,
+            f"{side}_elbow": 232 - upper + 6 * math.sin(2 * math.pi * rate * t),
+            "nod": 10.0,
+        }
 
     return pose
 
@@ -146,7 +150,9 @@ def _phone(rng: np.random.Generator) -> PoseAt:
 
 def _stretch(rng: np.random.Generator) -> PoseAt:
     raised, bent = rng.uniform(150, 178), rng.uniform(0, 25)
-    pose = {f"{side}_{joint}": value for side in ("left", "right") for joint, value in (("raise", raised), ("elbow", bent))}
+    pose = {
+        f"{side}_{joint}": value for side in ("left", "right") for joint, value in (("raise", raised), ("elbow", bent))
+    }
     return lambda t: dict(pose)
 
 
@@ -173,12 +179,20 @@ def _hips(rng: np.random.Generator) -> PoseAt:
 
 def _bend(rng: np.random.Generator) -> PoseAt:
     deep = rng.uniform(45, 85)
-    return lambda t: {"bend": deep, "left_forward": -deep, "right_forward": -deep, "left_knee": 20.0, "right_knee": 20.0}
+    return lambda t: {
+        "bend": deep,
+        "left_forward": -deep,
+        "right_forward": -deep,
+        "left_knee": 20.0,
+        "right_knee": 20.0,
+    }
 
 
 def _squat(rng: np.random.Generator) -> PoseAt:
     deep = rng.uniform(70, 100)
-    legs = {f"{side}_{joint}": way * deep for side in ("left", "right") for joint, way in (("hip", -1.0), ("knee", 1.6))}
+    legs = {
+        f"{side}_{joint}": way * deep for side in ("left", "right") for joint, way in (("hip", -1.0), ("knee", 1.6))
+    }
     return lambda t: legs | {"z": -0.42 * deep / 85, "bend": 20.0}
 
 

@@ -64,7 +64,10 @@ def render_clip(
 
 
 def annotation(video: str, script: Script, rng: np.random.Generator) -> dict[str, Any]:
-    """The script's events as a proactive sample: `timespan` is when the event can be seen, `time` lies in its second half."""
+    """The script's events as a proactive sample.
+
+    `timespan` is when the event can be seen, `time` lies in its second half.
+    """
     turns = []
     for part in script.events():
         begin, end = part.start + (0.0 if part.act == "fall" else BLEND), part.end

@@ -12,8 +12,8 @@ import numpy as np
 
 SIDES = {"left": 1.0, "right": -1.0}  # the person's left is +x when it faces -y
 
-# Joint name -> angle or shift. Arms: `raise` 0 hangs, 90 points sideways, 180 up; `elbow` bends in the same plane, so that
-# raise + elbow is the forearm's direction; `forward` swings the whole arm to the front.
+# Joint name -> angle or shift. Arms: `raise` 0 hangs, 90 points sideways, 180 up; `elbow` bends in the same plane, so
+# that raise + elbow is the forearm's direction; `forward` swings the whole arm to the front.
 Pose = Mapping[str, float]
 
 
@@ -35,12 +35,12 @@ class Look:
         """A figure; held-out ones wear colours and have proportions that no training figure has."""
         hue = rng.uniform(0.0, 0.5) + (0.5 if held_out else 0.0)
         height = rng.uniform(0.98, 1.02) if held_out else rng.choice([rng.uniform(0.8, 0.97), rng.uniform(1.03, 1.15)])
-        tone = rng.uniform(0.25, 1.0)
+        tone, girth, dark = rng.uniform(0.25, 1.0), rng.uniform(0.8, 1.3), rng.uniform(0.02, 0.5)
         return cls(
             height=float(height),
-            girth=float(rng.uniform(0.8, 1.3)),
+            girth=float(girth),
             skin=(0.95 * tone, 0.75 * tone, 0.6 * tone),
-            hair=tuple(float(v) for v in rng.uniform(0.02, 0.5) * np.array([1.0, rng.uniform(0.5, 1), rng.uniform(0.2, 1)])),
+            hair=(dark, dark * rng.uniform(0.5, 1), dark * rng.uniform(0.2, 1)),
             shirt=colour(hue, rng.uniform(0.2, 1.0), rng.uniform(0.2, 1.0)),
             trousers=colour(rng.uniform(0.0, 1.0), rng.uniform(0.0, 0.6), rng.uniform(0.1, 0.7)),
             sleeves=bool(rng.random() < 0.6),
@@ -96,6 +96,7 @@ def _arm(side: str, look: Look, skin: str, shirt: str) -> str:
         f'<geom type="capsule" size=".011" fromto="{x} 0 -.09 {x * 1.5} 0 -.18" rgba="{skin}"/>'
         for x in (-0.036, -0.012, 0.012, 0.036)
     )
+    sleeve = shirt if look.sleeves else skin
     axis = f"0 {-sign} 0"  # both arms go outward with a positive angle
     return f"""
       <body name="{side}_arm" pos="{sign * 0.2 * g} 0 {0.42 * h}">
@@ -103,7 +104,7 @@ def _arm(side: str, look: Look, skin: str, shirt: str) -> str:
         <geom type="capsule" size="{0.05 * g}" fromto="0 0 0 0 0 {-0.28 * h}" rgba="{shirt}"/>
         <body name="{side}_forearm" pos="0 0 {-0.28 * h}">
           {_hinge(f"{side}_curl", "1 0 0")}{_hinge(f"{side}_elbow", axis)}
-          <geom type="capsule" size="{0.04 * g}" fromto="0 0 0 0 0 {-0.23 * h}" rgba="{shirt if look.sleeves else skin}"/>
+          <geom type="capsule" size="{0.04 * g}" fromto="0 0 0 0 0 {-0.23 * h}" rgba="{sleeve}"/>
           <body name="{side}_hand" pos="0 0 {-0.25 * h}">
             <geom type="ellipsoid" size=".048 .02 .062" pos="0 0 -.05" rgba="{skin}"/>
             {fingers}

@@ -60,7 +60,9 @@ class Scene:
 
         self._rng, self._clean = rng, clean
         self._width, self._height = width, height
-        self._model = mujoco.MjModel.from_xml_string(_scene_xml(rng, Look.random(rng, held_out), width, height, held_out))
+        self._model = mujoco.MjModel.from_xml_string(
+            _scene_xml(rng, Look.random(rng, held_out), width, height, held_out)
+        )
         self._data = mujoco.MjData(self._model)
         self._forward = mujoco.mj_forward
         self._camera = mujoco.MjvCamera()
@@ -80,7 +82,7 @@ class Scene:
             joint = self._model.joint(name)
             data.qpos[joint.qposadr[0]] = value if name in ("x", "y", "z") else np.radians(value)
         for name, value in (("x", self._place[0]), ("y", self._place[1]), ("yaw", np.radians(self._facing))):
-            data.qpos[self._model.joint(name).qposadr[0]] += value if name in pose else value
+            data.qpos[self._model.joint(name).qposadr[0]] += value
         self._forward(self._model, data)
         if not self._clean:
             self._camera.azimuth += float(self._rng.normal(0, 0.15))
@@ -138,22 +140,28 @@ def _scene_xml(rng: np.random.Generator, look: Look, width: int, height: int, he
     kinds = ["gradient", "flat"] if held_out else ["checker", "flat", "gradient"]
     textures = "".join(
         f'<texture name="{name}" type="2d" builtin="{rng.choice(kinds)}" rgb1="{paint()}" rgb2="{paint()}" '
-        f'width="128" height="128" mark="{rng.choice(["none", "random"])}" markrgb="{paint()}" random="{rng.uniform(0, 0.1):.3f}"/>'
+        f'width="128" height="128" mark="{rng.choice(["none", "random"])}" markrgb="{paint()}" '
+        f'random="{rng.uniform(0, 0.1):.3f}"/>'
         f'<material name="{name}" texture="{name}" texrepeat="{rng.integers(1, 9)} {rng.integers(1, 9)}" specular="0"/>'
         for name in ("floor", "wall")
     )
     props = "".join(_prop(rng, paint()) for _ in range(rng.integers(0, 8)))
     bright = rng.uniform(0.55, 1.1)
+
+    def grey(share: float) -> str:
+        return " ".join([f"{bright * share:.2f}"] * 3)
+
     return f"""<mujoco>
   <compiler angle="degree"/>
   <visual>
     <global offwidth="{width}" offheight="{height}" fovy="{rng.uniform(38, 55):.1f}"/>
     <quality shadowsize="{rng.choice([0, 512])}" offsamples="2"/>
-    <headlight ambient="{bright * 0.5:.2f} {bright * 0.5:.2f} {bright * 0.5:.2f}" diffuse="{bright * 0.4:.2f} {bright * 0.4:.2f} {bright * 0.4:.2f}"/>
+    <headlight ambient="{grey(0.5)}" diffuse="{grey(0.4)}"/>
   </visual>
   <asset>{textures}</asset>
   <worldbody>
-    <light pos="{rng.uniform(-2, 2):.2f} {rng.uniform(-3, 0):.2f} 3" dir="{rng.uniform(-0.3, 0.3):.2f} .4 -1" diffuse="{bright:.2f} {bright:.2f} {bright:.2f}"/>
+    <light pos="{rng.uniform(-2, 2):.2f} {rng.uniform(-3, 0):.2f} 3" dir="{rng.uniform(-0.3, 0.3):.2f} .4 -1"
+      diffuse="{grey(1.0)}"/>
     <geom type="plane" size="8 8 .1" material="floor"/>
     <geom type="box" size="8 .05 4" pos="0 {rng.uniform(1.2, 3.0):.2f} 1" material="wall"/>
     {props}

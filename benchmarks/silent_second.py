@@ -1,0 +1,146 @@
+"""A silent second in one pass against the published way, one pass per position with both heads at each.
+
+    python benchmarks/silent_second.py [--write benchmarks/FILE.md]
+
+Both arms run the same weights on the same embeddings, one thread, interleaved, and are timed in thread CPU time, so that
+other work on the machine does not count. The encoders are the same for both and are left out. The loop's cache grows by
+concatenation, as in the published code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vispeak_node.model.checkpoint import load_model
+from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
+from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.cache import GrowingCache
+
+CONTEXT = 390  # positions before the measured second: a prompt and a few seconds
+TINY = Path(__file__).parent.parent / "models/vispeak-tiny"
+
+
+class ConcatenatingCache:
+    """The published code's cache: every position makes new tensors."""
+
+    def __init__(self) -> None:
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        if layer in self._layers:
+            old = self._layers[layer]
+            keys, values = torch.cat([old[0], keys], 2), torch.cat([old[1], values], 2)
+        self._layers[layer] = keys, values
+        return keys, values
+
+
+def random_model(hidden: int, layers: int) -> ViSpeakModel:
+    """A language model of a size, with encoders as small as possible; pooling as in the released models."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        VisionConfig(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=16),
+        AudioConfig(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=16),
+        LanguageConfig(1000, hidden, 4 * hidden, layers, hidden // 64, hidden // 128 or 1),
+    )
+    return ViSpeakModel(config).eval().requires_grad_(False)
+
+
+def measure(model: ViSpeakModel, rounds: int) -> dict[str, float]:
+    """Seconds of CPU for each way, and how far their scores are apart."""
+    config = model.config
+    positions = config.tokens_per_image + 1 + config.tokens_per_second + 1
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(CONTEXT + positions, config.language.hidden_size, generator=generator) * 0.5
+    pad = model.embed(torch.zeros(1, dtype=torch.long)).expand(positions, -1)
+    times: dict[str, list[float]] = {"one pass": [], "loop": []}
+    difference = 0.0
+    for _ in range(rounds):
+        scores = []
+        for name, cache in (("one pass", GrowingCache(config.language.num_layers)), ("loop", ConcatenatingCache())):
+            model.forward_embeds(rows[None, :CONTEXT], 0, cache)
+            begin = time.thread_time()
+            scores.append(_one_pass(model, rows, pad, cache) if name == "one pass" else _loop(model, rows, pad, cache))
+            times[name].append(time.thread_time() - begin)
+        difference = max(difference, abs(scores[0] - scores[1]))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    language = sum(p.numel() for p in model.model.layers.parameters())
+    return {
+        "positions": positions,
+        "million": language / 1e6,
+        "one pass": medians["one pass"] * 1e3,
+        "loop": medians["loop"] * 1e3,
+        "ratio": statistics.median(b / a for a, b in zip(times["one pass"], times["loop"], strict=True)),
+        "difference": difference,
+    }
+
+
+def _one_pass(model: ViSpeakModel, rows: Tensor, pad: Tensor, cache: GrowingCache | ConcatenatingCache) -> float:
+    hidden = model.forward_embeds(model.combine(pad, rows[CONTEXT:])[None], CONTEXT, cache)
+    return float(model.informative(hidden[0, model.config.tokens_per_image - 1]).sigmoid())
+
+
+def _loop(model: ViSpeakModel, rows: Tensor, pad: Tensor, cache: GrowingCache | ConcatenatingCache) -> float:
+    score = 0.0
+    for index in range(len(pad)):
+        embeds = model.combine(pad[:1], rows[CONTEXT + index : CONTEXT + index + 1])[None]
+        hidden = model.forward_embeds(embeds, CONTEXT + index, cache)
+        model.lm_head(hidden[0]).argmax()
+        informative = model.informative(hidden[0, 0]).sigmoid()
+        if index == model.config.tokens_per_image - 1:
+            score = float(informative)
+    return score
+
+
+def main() -> int:
+    """Prints a table, and writes it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--write", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    models = {
+        "random, 4 M": random_model(256, 4),
+        "random, 24 M": random_model(512, 6),
+    }
+    if (TINY / "model.safetensors").is_file():
+        models = {"vispeak-tiny": load_model(TINY)} | models
+    lines = [
+        "| model | parameters in layers | positions a second | loop, CPU ms | one pass, CPU ms | ratio | score differs by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    with torch.inference_mode():
+        for name, model in models.items():
+            found = measure(model, arguments.rounds)
+            lines.append(
+                f"| {name} | {found['million']:.1f} M | {found['positions']} | {found['loop']:.1f} | "
+                f"{found['one pass']:.2f} | {found['ratio']:.1f}x | {found['difference']:.1e} |"
+            )
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
+    text = "\n".join(
+        [
+            "# A silent second: one pass against one pass per position",
+            "",
+            *lines,
+            "",
+            f"Command: `python benchmarks/silent_second.py --rounds {arguments.rounds}`; {versions}; {platform.machine()}, fp32, "
+            "one thread, thread CPU time, interleaved, medians. Only the ratios carry over to other machines.",
+            "",
+        ]
+    )
+    print(text)
+    if arguments.write:
+        arguments.write.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
