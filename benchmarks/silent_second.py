@@ -135,7 +135,7 @@ def main() -> int:
             "",
             f"Command: `python benchmarks/silent_second.py --rounds {arguments.rounds}`; {versions}; fp32, one "
             "thread, thread CPU time, interleaved, medians. Only the ratios carry over to other machines.",
-            "The language models of the random rows have a vocabulary whose share of the weights is that of the 7 B model.",
+            "The language models of the random rows have a vocabulary whose share of the weights is the 7 B model's.",
             "",
         ]
     )

@@ -102,7 +102,7 @@ def _perform(clip: Path, model: Path) -> tuple[list[dict[str, Any]], list[dict[s
 
         responses = start("listener", "listen", "/vispeak/response")
         attention = start("scores", "listen", "/vispeak/attention")
-        node = start("node", "node", "--model", str(model))
+        node = start("node", "node", "--audio", "--model", str(model))
         _wait_until_ready(node)
         sys.stdout.write(f"playing {clip.name}\n")
         sys.stdout.flush()
@@ -182,7 +182,7 @@ def _timeline(clip: Path, scores: list[dict[str, Any]], replies: list[dict[str, 
             timeline.fired.append(moment)
     for reply in replies:
         start, end = _stamp(reply["segment_start"]) - begin, _stamp(reply["header"]["stamp"]) - begin
-        timeline.replies.append(Said(start, end, reply["text"], "visual", reply["interrupted"]))
+        timeline.replies.append(Said(start, end, reply["text"], reply["trigger_label"], reply["interrupted"]))
     timeline.frames = _frames(clip)
     return timeline
 
