@@ -1,7 +1,13 @@
-"""Video and sound files as items, through PyAV: any container and codec that FFmpeg knows."""
+"""Video and sound files as items, through PyAV: any container and codec that FFmpeg knows.
+
+Each track is read by a decoder of its own and the items are merged by stamp. A file's tracks may be stored far apart
+(all pictures, then all sound), and what a stream gives must not depend on how a file was written.
+"""
 
 from __future__ import annotations
 
+import functools
+import heapq
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +19,13 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from vispeak_node.stream.events import NANOSECONDS
+from vispeak_node.stream.events import NANOSECONDS, seconds
 from vispeak_node.stream.items import FrameItem, Item, SoundItem
 
 logger = logging.getLogger(__name__)
+
+_MAX_BROKEN = 100  # packets of a track, after which the rest is not tried
+_USUAL_RATE = 25  # frames per second of a video that does not say
 
 
 @dataclass(frozen=True)
@@ -38,39 +47,91 @@ def probe(path: str | Path) -> FileInfo:
         ValueError: it is missing, empty, or nothing that can be watched or heard.
     """
     with _open(Path(path)) as container:
-        video = container.streams.video[0] if container.streams.video else None
-        return FileInfo(
-            duration=(container.duration or 0) / av.time_base,
-            has_video=video is not None,
-            has_sound=bool(container.streams.audio),
-            width=video.width if video else 0,
-            height=video.height if video else 0,
-            frames_per_second=float(video.average_rate or 0) if video else 0.0,
-        )
+        return _info(container)
 
 
 def read_file(path: str | Path) -> Iterator[Item]:
-    """The first video and the first sound track, in file order, with stamps in ns from the file's beginning.
+    """The first video and the first sound track in the order of their stamps, in ns from the file's beginning.
 
-    A file that ends or breaks half-way gives what can be decoded, and a warning.
+    Pictures are converted only when they are asked for. A file that ends or breaks half-way gives what can be decoded,
+    and a warning.
 
     Raises:
         ValueError: it is missing, empty, nothing that can be watched or heard, or not one frame of it can be decoded.
     """
     path = Path(path)
     with _open(path) as container:
-        streams = [*container.streams.video[:1], *container.streams.audio[:1]]
-        for stream in streams:
-            stream.thread_type = "AUTO"
-        begin = _begin(container, streams)
-        resampler = av.AudioResampler(format="flt", layout="mono")  # same rate: the segmenter resamples
-        count = 0
-        for frame in _decode(container, streams, path):
-            items = _items(frame, begin, resampler)
-            count += len(items)
-            yield from items
-        if not count:
-            raise ValueError(f"{path}: nothing in it can be decoded")
+        info = _info(container)
+        begin = _begin(_tracks(container))
+        tracks = [_Track(path, number, begin) for number in range(len(_tracks(container)))]
+    yield from heapq.merge(*(track.items() for track in tracks), key=lambda item: item.stamp)
+    if not any(track.decoded for track in tracks):
+        raise ValueError(f"{path}: nothing in it can be decoded")
+    end = seconds(max(track.end for track in tracks))
+    if info.duration - end > max(1.0, info.duration / 20):
+        logger.warning("%s: ends at %.1f s, though it says it lasts %.1f s", path, end, info.duration)
+
+
+class _Track:
+    """One track of a file, with a decoder of its own."""
+
+    def __init__(self, path: Path, number: int, begin: Fraction) -> None:
+        self._path = path
+        self._number = number
+        self._begin = begin  # s, what stamps count from
+        self.decoded = 0
+        self.end = 0  # ns, of the last frame or samples
+        self._broken = 0
+        self._mixer = _new_mixer()
+
+    def items(self) -> Iterator[FrameItem | SoundItem]:
+        with _open(self._path) as container:
+            stream = _tracks(container)[self._number]
+            stream.codec_context.thread_type = "AUTO"
+            for frame in self._frames(container, stream):
+                stamp = self._stamp(frame)
+                self.decoded += 1
+                if isinstance(frame, av.VideoFrame):
+                    self.end = stamp + _duration(frame, stream)
+                    yield FrameItem(stamp, functools.partial(to_rgb, frame))
+                elif (samples := self._mix(frame)).size:
+                    self.end = stamp + samples.size * NANOSECONDS // frame.sample_rate
+                    yield SoundItem(stamp, samples, frame.sample_rate)
+        if self._broken and self.decoded:
+            logger.warning("%s: %d damaged packets were left out", self._path, self._broken)
+
+    def _frames(
+        self, container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+    ) -> Iterator[av.VideoFrame | av.AudioFrame]:
+        """Everything that can be decoded, around what cannot."""
+        packets = container.demux(stream)
+        while self._broken <= _MAX_BROKEN:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except (StopIteration, av.error.EOFError):
+                return
+            except av.error.FFmpegError:
+                self._broken += 1
+                continue
+            yield from (frame for frame in frames if isinstance(frame, av.VideoFrame | av.AudioFrame))
+
+    def _mix(self, frame: av.AudioFrame) -> NDArray[np.float32]:
+        """Any sample type and layout as float32 mono, weighted as the layout asks for; the rate stays."""
+        for _ in range(2):
+            try:
+                parts = self._mixer.resample(frame)
+                return np.concatenate([np.asarray(part.to_ndarray()[0], np.float32) for part in parts])
+            except (av.error.FFmpegError, ValueError):  # the track changed its format, which a mixer cannot follow
+                self._mixer = _new_mixer()
+        self._broken += 1
+        return np.zeros(0, np.float32)
+
+    def _stamp(self, frame: av.VideoFrame | av.AudioFrame) -> int:
+        """ns; a track that has no stamps (a bare H.264 stream) is counted out instead."""
+        if frame.pts is None or frame.time_base is None:
+            return self.end
+        return round((frame.pts * frame.time_base - self._begin) * NANOSECONDS)
 
 
 def _open(path: Path) -> av.container.InputContainer:
@@ -84,61 +145,59 @@ def _open(path: Path) -> av.container.InputContainer:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise ValueError(f"{path}: not a video or sound file that can be read ({_reason(error)})") from error
-    if not container.streams.video and not container.streams.audio:
+    if not _tracks(container):
         container.close()
         raise ValueError(f"{path}: holds neither video nor sound")
     return container
 
 
-def _begin(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> Fraction:
+def _new_mixer() -> av.AudioResampler:
+    return av.AudioResampler(format="flt", layout="mono")
+
+
+def _tracks(container: av.container.InputContainer) -> list[av.VideoStream | av.AudioStream]:
+    """The first video and the first sound track; a cover picture is no video."""
+    covers = av.stream.Disposition.attached_pic
+    video = [stream for stream in container.streams.video if not stream.disposition & covers]
+    return [*video[:1], *container.streams.audio[:1]]
+
+
+def _info(container: av.container.InputContainer) -> FileInfo:
+    tracks = _tracks(container)
+    video = next((track for track in tracks if isinstance(track, av.VideoStream)), None)
+    return FileInfo(
+        duration=(container.duration or 0) / av.time_base,
+        has_video=video is not None,
+        has_sound=any(isinstance(track, av.AudioStream) for track in tracks),
+        width=video.width if video else 0,
+        height=video.height if video else 0,
+        frames_per_second=float(video.average_rate or 0) if video else 0.0,
+    )
+
+
+def _begin(streams: list[av.VideoStream | av.AudioStream]) -> Fraction:
     starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base is not None]
     return min(starts) if starts else Fraction(0)
 
 
-def _decode(
-    container: av.container.InputContainer, streams: list[av.stream.Stream], path: Path
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    decoded, broken = 0, 0
-    packets = container.demux(streams)
-    while True:
-        try:
-            packet = next(packets)
-            frames = packet.decode()
-        except StopIteration:
-            break
-        except av.error.EOFError:
-            break
-        except (av.error.InvalidDataError, av.error.FFmpegError) as error:
-            broken += 1
-            if broken > 100:
-                logger.warning("%s: too much of it is damaged (%s)", path, _reason(error))
-                break
-            continue
-        for frame in frames:
-            if isinstance(frame, av.VideoFrame | av.AudioFrame):
-                decoded += 1
-                yield frame
-    if broken and decoded:
-        logger.warning("%s: %d damaged packets were left out", path, broken)
-
-
-def _items(
-    frame: av.VideoFrame | av.AudioFrame, begin: Fraction, resampler: av.AudioResampler
-) -> list[FrameItem | SoundItem]:
-    if frame.pts is None or frame.time_base is None:
-        return []
-    stamp = round((frame.pts * frame.time_base - begin) * NANOSECONDS)
-    if isinstance(frame, av.VideoFrame):
-        return [FrameItem(stamp, lambda: to_rgb(frame))]
-    samples = [np.ascontiguousarray(part.to_ndarray()[0]) for part in resampler.resample(frame)]
-    joined = np.concatenate(samples) if samples else np.zeros(0, np.float32)
-    return [SoundItem(stamp, joined, frame.sample_rate)] if joined.size else []
+def _duration(frame: av.VideoFrame, stream: av.VideoStream | av.AudioStream) -> int:
+    """How long a frame is shown, ns."""
+    if frame.duration and frame.time_base:
+        return round(frame.duration * frame.time_base * NANOSECONDS)
+    return round(NANOSECONDS / Fraction(getattr(stream, "average_rate", None) or _USUAL_RATE))
 
 
 def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """A decoded frame as it is meant to be seen, RGB uint8 [height, width, 3], turned as its metadata say."""
-    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+    """A decoded frame as it is meant to be seen, RGB uint8 [height, width, 3], turned as its metadata say.
+
+    Raises:
+        ValueError: its pixels cannot be converted.
+    """
+    try:
+        picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"a decoded frame cannot be converted to RGB ({_reason(error)})") from error
+    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4  # both count against the clock
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 

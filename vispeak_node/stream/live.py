@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -42,14 +43,21 @@ class _Live:
                 except queue.Empty:
                     pass  # the reader was faster
 
+    def _fail(self, reason: str) -> None:
+        """The device stopped by itself: whoever waits is woken."""
+        self._error = reason
+        self._offer(None)
+
     def __iter__(self) -> Iterator[Any]:
         """Items until `close`; raises ValueError if the device stops by itself."""
         while not self._stopped.is_set():
             try:
-                yield self._queue.get(timeout=_WAIT)
+                item = self._queue.get(timeout=_WAIT)
             except queue.Empty:
-                if self._error is not None:
-                    raise ValueError(self._error) from None
+                continue
+            if item is None:
+                raise ValueError(self._error)
+            yield item
 
     def close(self) -> None:
         """Stops the device."""
@@ -83,7 +91,7 @@ class Webcam(_Live):
             for frame in self._container.decode(video=0):
                 if self._stopped.is_set():
                     break
-                self._offer(FrameItem(time.time_ns(), to_rgb(frame)))
+                self._offer(FrameItem(time.time_ns(), functools.partial(to_rgb, frame)))
             else:
                 self._error = "the camera stopped"
         except (av.error.FFmpegError, OSError) as error:
