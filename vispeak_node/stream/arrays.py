@@ -29,7 +29,12 @@ def read_arrays(
         sound: float32 in [-1, 1] or int16, [n] or [n, channels].
         sample_rate: Hz, of the sound.
         start: ns, stamp of the first frame and sample.
+
+    Raises:
+        ValueError: a rate is not above zero. The arrays themselves are judged by whoever reads the items.
     """
+    if not (0 < frames_per_second < float("inf") and sample_rate > 0):
+        raise ValueError(f"{frames_per_second} frames per second, sound at {sample_rate} Hz: rates must be above zero")
     step = NANOSECONDS / Fraction(frames_per_second)
     items: list[Item] = []
     if video is not None:

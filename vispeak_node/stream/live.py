@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import queue
 import threading
 import time
@@ -14,12 +13,14 @@ import av
 import av.error
 import numpy as np
 
+from vispeak_node.stream.events import NANOSECONDS
 from vispeak_node.stream.files import to_rgb
 from vispeak_node.stream.items import FrameItem, SoundItem
 
 _QUEUE_FRAMES = 4  # newest wins: a camera never waits
 _QUEUE_CHUNKS = 64
 _WAIT = 0.5  # s between looks at whether to stop
+_PATIENCE = 2.0  # s
 
 
 class _Live:
@@ -91,13 +92,19 @@ class Webcam(_Live):
             for frame in self._container.decode(video=0):
                 if self._stopped.is_set():
                     break
-                self._offer(FrameItem(time.time_ns(), functools.partial(to_rgb, frame)))
+                # at once, not when asked: a raw frame may lie in the driver's memory, which is gone after `close`
+                self._offer(FrameItem(time.time_ns(), to_rgb(frame)))
             else:
-                self._error = "the camera stopped"
-        except (av.error.FFmpegError, OSError) as error:
-            self._error = f"the camera stopped ({error})"
+                self._fail("the camera stopped")
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._fail(f"the camera stopped ({error})")
         finally:
             self._container.close()
+
+    def close(self) -> None:
+        """Stops the device; waits for the frame at hand, but not for a driver that hangs."""
+        super().close()
+        self._thread.join(_PATIENCE)
 
 
 class Microphone(_Live):
@@ -118,17 +125,26 @@ class Microphone(_Live):
         self._sample_rate = sample_rate
         try:
             self._stream = sounddevice.InputStream(
-                samplerate=sample_rate, channels=1, dtype="float32", device=device, callback=self._heard
+                samplerate=sample_rate,
+                channels=1,
+                dtype="float32",
+                device=device,
+                callback=self._heard,
+                finished_callback=self._finished,
             )
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
             raise ValueError(f"the microphone cannot be opened ({error})") from error
 
     def _heard(self, samples: Any, count: int, _time: Any, status: Any) -> None:
-        if status:
+        if status:  # PortAudio lost samples before this chunk; its stamp tells the segmenter how many
             self.dropped += 1
-        begun = time.time_ns() - count * 1_000_000_000 // self._sample_rate
+        begun = time.time_ns() - count * NANOSECONDS // self._sample_rate
         self._offer(SoundItem(begun, np.array(samples[:, 0]), self._sample_rate))
+
+    def _finished(self) -> None:
+        if not self._stopped.is_set():
+            self._fail("the microphone stopped")
 
     def close(self) -> None:
         """Stops the device."""
