@@ -9,9 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from tests.golden.models import FOLDER, random_model
 from vispeak_node.model.checkpoint import save_checkpoint
+
+# small tensors: more threads only wait for each other, and much longer so on a busy machine
+torch.set_num_threads(1)
 
 CLIP_SECONDS = 4
 CLIP_RATE = 10  # frames/s
