@@ -82,7 +82,7 @@ class _Track:
         self.decoded = 0
         self.end = 0  # ns, of the last frame or samples
         self._broken = 0
-        self._mixer = _new_mixer()
+        self._converter = _new_converter()
 
     def items(self) -> Iterator[FrameItem | SoundItem]:
         with _open(self._path) as container:
@@ -94,8 +94,8 @@ class _Track:
                 if isinstance(frame, av.VideoFrame):
                     self.end = stamp + _duration(frame, stream)
                     yield FrameItem(stamp, functools.partial(to_rgb, frame))
-                elif (samples := self._mix(frame)).size:
-                    self.end = stamp + samples.size * NANOSECONDS // frame.sample_rate
+                elif len(samples := self._samples(frame)):
+                    self.end = stamp + len(samples) * NANOSECONDS // frame.sample_rate
                     yield SoundItem(stamp, samples, frame.sample_rate)
         if self._broken and self.decoded:
             logger.warning("%s: %d damaged packets were left out", self._path, self._broken)
@@ -116,16 +116,22 @@ class _Track:
                 continue
             yield from (frame for frame in frames if isinstance(frame, av.VideoFrame | av.AudioFrame))
 
-    def _mix(self, frame: av.AudioFrame) -> NDArray[np.float32]:
-        """Any sample type and layout as float32 mono, weighted as the layout asks for; the rate stays."""
+    def _samples(self, frame: av.AudioFrame) -> NDArray[np.float32]:
+        """Samples of any type as float32 [samples, channels].
+
+        Channels and rate stay: the segmenter makes mono in the same way of live sound. FFmpeg would take sqrt(1/2) of
+        the sum of two channels, which is louder and clips.
+        """
         for _ in range(2):
             try:
-                parts = self._mixer.resample(frame)
-                return np.concatenate([np.asarray(part.to_ndarray()[0], np.float32) for part in parts])
-            except (av.error.FFmpegError, ValueError):  # the track changed its format, which a mixer cannot follow
-                self._mixer = _new_mixer()
+                parts = [
+                    part.to_ndarray().reshape(-1, part.layout.nb_channels) for part in self._converter.resample(frame)
+                ]
+                return np.concatenate(parts).astype(np.float32, copy=False)
+            except (av.error.FFmpegError, ValueError):  # the track changed its format, which a converter cannot follow
+                self._converter = _new_converter()
         self._broken += 1
-        return np.zeros(0, np.float32)
+        return np.zeros((0, 1), np.float32)
 
     def _stamp(self, frame: av.VideoFrame | av.AudioFrame) -> int:
         """ns; a track that has no stamps (a bare H.264 stream) is counted out instead."""
@@ -151,8 +157,8 @@ def _open(path: Path) -> av.container.InputContainer:
     return container
 
 
-def _new_mixer() -> av.AudioResampler:
-    return av.AudioResampler(format="flt", layout="mono")
+def _new_converter() -> av.AudioResampler:
+    return av.AudioResampler(format="flt")
 
 
 def _tracks(container: av.container.InputContainer) -> list[av.VideoStream | av.AudioStream]:
