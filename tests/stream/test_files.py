@@ -236,3 +236,30 @@ def test_no_cut_of_a_file_gives_anything_but_items_or_one_line(tmp_path):
             assert list(read_file(path))
         except ValueError as error:
             assert "a.mkv" in str(error) and "\n" not in str(error)
+
+
+def test_texts_and_lists_are_no_videos(tmp_path):
+    texts = {"a.txt": "hello " * 100, "a.srt": "1\n00:00:00,000 --> 00:00:01,000\nhello\n", "a.png": "no picture"}
+    texts["a.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=name):
+            list(read_file(tmp_path / name))
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("aac", rate=16_000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        container.mux(cover.encode(picture) + cover.encode())
+        for first in range(0, 32_000, 1000):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, first
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
+    assert not probe(path).has_video and probe(path).has_sound
+    assert [type(event) for event in events_of(path)] == [SoundEvent] * 2

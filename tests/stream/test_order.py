@@ -101,6 +101,15 @@ def test_stamps_that_tremble_do_not_tear_sound():
     np.testing.assert_array_equal(np.concatenate([event.samples for event in events]), np.clip(sound, -1, 1))
 
 
+@pytest.mark.parametrize(("begin", "first"), [(0.2, 0), (0.4, 1), (1.0, 1), (3.9, 4)])
+def test_a_second_that_begins_late_is_kept_only_if_most_of_it_is_there(begin, first):
+    segmenter = Segmenter(SegmenterConfig(has_video=False, has_sound=True, origin=0))
+    events = segmenter.push_sound(int(begin * SECOND), np.full(48_000, 0.5, np.float32), 16_000)
+    assert events[0].stamp == first * SECOND and segmenter.counters.sound_missing == first
+    silent = max(0, round((begin - first) * 16_000))
+    assert not events[0].samples[:silent].any() and (events[0].samples[silent:] == 0.5).all()
+
+
 def test_a_rate_that_changes_in_the_middle_of_a_second_costs_nothing():
     config = SegmenterConfig(has_video=False, has_sound=True)
     items = [SoundItem(0, np.full(24_000, 0.25, np.float32), 16_000)]

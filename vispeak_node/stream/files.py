@@ -148,9 +148,12 @@ def _open(path: Path) -> av.container.InputContainer:
     if path.is_file() and not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), options={"protocol_whitelist": "file"})  # a play list must not reach the network
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise ValueError(f"{path}: not a video or sound file that can be read ({_reason(error)})") from error
+    if container.format.name == "tty":  # FFmpeg would paint a text file's letters
+        container.close()
+        raise ValueError(f"{path}: is a text, not a video file")
     if not _tracks(container):
         container.close()
         raise ValueError(f"{path}: holds neither video nor sound")
