@@ -15,12 +15,14 @@ from tests.golden.models import FOLDER, recorded_model
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_training.losses import IGNORE, focal_loss, next_token_loss
 from vispeak_training.phrases import REPLIES, corpus
+from vispeak_training.seeing import fold_scale, jitter, pixels_of, place_maps
 from vispeak_training.streams import StreamBuilder
 from vispeak_training.theatre.acts import ACTS, SENTENCES, make_act
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 from vispeak_training.theatre.scene import KEYPOINTS, render_backend_error
 from vispeak_training.theatre.script import fixed_script, make_script
-from vispeak_training.tiny import jitter, place_maps
+from vispeak_training.tiny import build_model
+from vispeak_training.tiny_config import TinyConfig
 
 TINY = Path(__file__).parent.parent.parent / "models/vispeak-tiny"
 NO_GL = render_backend_error()
@@ -151,17 +153,36 @@ def test_scripts_are_seamless_and_repeatable():
 
 
 def test_places_go_with_their_pixels():
-    frames = np.zeros((64, 112, 112, 3), np.uint8)
+    pixels = torch.zeros(64, 3, 112, 112)
     keypoints = np.full((64, len(KEYPOINTS), 2), -50, np.float32)
-    rng = np.random.default_rng(0)
-    keypoints[:, 0] = rng.integers(20, 92, (64, 2))
-    for frame, (right, down) in zip(frames, keypoints[:, 0].astype(int), strict=True):
-        frame[down, right] = 255
-    changed, moved = jitter(frames, keypoints, rng)
-    for frame, (right, down) in zip(changed, moved[:, 0].astype(int), strict=True):
-        assert frame[down, max(0, right - 1) : right + 2].any()
+    keypoints[:, 0] = np.random.default_rng(0).integers(30, 82, (64, 2))
+    for picture, (right, down) in zip(pixels, keypoints[:, 0].astype(int), strict=True):
+        picture[:, down - 1 : down + 2, right - 1 : right + 2] = 1.0
+    changed, moved = jitter(pixels, keypoints + 0.5, torch.Generator().manual_seed(0))
+    assert np.abs(moved[:, 0] - keypoints[:, 0]).max() > 5
+    for picture, place in zip(changed, moved[:, 0], strict=True):
+        if (place > 3).all() and (place < 109).all():
+            down, right = (
+                (picture[0] * grid).sum() / picture[0].sum() + 0.5 for grid in torch.from_numpy(np.mgrid[:112, :112])
+            )
+            assert (float(right), float(down)) == pytest.approx(tuple(place), abs=0.3)
     maps = place_maps(keypoints, 112)
     assert maps.shape == (64, 16, 24) and maps.sum() == 64
+
+
+def test_folding_brings_image_rows_to_the_scale_of_text_and_changes_nothing_else():
+    model = build_model(300, TinyConfig())
+    with torch.no_grad():
+        model.model.mm_projector[-1].bias.add_(5.0)
+    frames = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3)).astype(np.uint8)
+    zeros = np.zeros(6)
+    clip = SampledClip(frames, zeros.astype(int), zeros, zeros, np.zeros((6, len(KEYPOINTS), 2), np.float32))
+    with torch.no_grad():
+        before = model.encode_images(pixels_of(frames))
+        factor = fold_scale(model, [clip])
+        after = model.encode_images(pixels_of(frames))
+    torch.testing.assert_close(after, (before - before.mean((0, 1))) * factor, atol=1e-4, rtol=1e-3)
+    assert float(after.std() / model.model.embed_tokens.weight.std()) == pytest.approx(2.0, rel=0.01)
 
 
 @needs_gl

@@ -12,6 +12,7 @@ from pathlib import Path
 from vispeak_node.model.checkpoint import save_checkpoint
 from vispeak_training.theatre.dataset import read_dataset, render_dataset, render_frames
 from vispeak_training.theatre.scene import render_backend_error
+from vispeak_training.tiny_config import TinyConfig
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     tiny.add_argument("--rooms", type=int, default=3200, help="rooms of eight single frames, for learning to see")
     tiny.add_argument("--held-out", type=int, default=200, help="clips for measuring, of other figures and rooms")
     tiny.add_argument("--vision-epochs", type=int, default=None)
+    tiny.add_argument("--picture-steps", type=int, default=None)
     tiny.add_argument("--stream-steps", type=int, default=None)
     tiny.add_argument("--seed", type=int, default=0)
     measure = commands.add_parser("measure", help="how well a checkpoint notices held-out clips")
@@ -53,19 +55,20 @@ def _dataset(folder: Path, count: int, size: int, kind: str) -> Path:
 
 
 def _tiny(arguments: argparse.Namespace) -> int:
-    from vispeak_training import tiny  # noqa: PLC0415 - torch is slow to import
+    from vispeak_training import seeing, speaking, tiny  # noqa: PLC0415 - torch is slow to import
 
-    given = {"vision_epochs": arguments.vision_epochs, "stream_steps": arguments.stream_steps, "seed": arguments.seed}
-    config = tiny.TinyConfig(**{name: value for name, value in given.items() if value is not None})
+    names = ("vision_epochs", "picture_steps", "stream_steps", "seed")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    config = TinyConfig(**given)
     clips = read_dataset(_dataset(arguments.data, arguments.clips, config.image_size, kind="train"))
     held_out = read_dataset(_dataset(arguments.data, arguments.held_out, config.image_size, kind="held_out"))
+    rooms = read_dataset(_dataset(arguments.data, arguments.rooms, config.image_size, kind="frames"))
     vocabulary = tiny.write_tokenizer(arguments.out)
     model = tiny.build_model(len(vocabulary), config)
-    rooms = read_dataset(_dataset(arguments.data, arguments.rooms, config.image_size, kind="frames"))
-    accuracy = tiny.train_vision(model, clips + rooms, held_out, config)
+    accuracy = seeing.train_vision(model, clips + rooms, held_out, config)
     logging.info("held-out frames told right: %.3f", accuracy)
-    _save(model, arguments.out)
-    history = tiny.train_streams(model, clips, vocabulary, config)
+    seeing.fold_scale(model, rooms[:100])
+    history = speaking.train_streams(model, rooms + clips, clips, vocabulary, config)
     _save(model, arguments.out)
     record = {"config": asdict(config), "clips": len(clips), "frame_accuracy": accuracy, "loss": history}
     (arguments.data / "training.json").write_text(json.dumps(record) + "\n")

@@ -19,10 +19,16 @@ from vispeak_training.theatre.acts import ACTS, EVENTS, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
 IGNORE = -100
-LATE_SHARE = 0.25  # share of replies that begin at the second frame of their event, as when the first was missed
-OVERLAP_SHARE = 0.25  # share of samples in which replies run beside the following segments
-SOUND_SHARE = 0.4
-QUESTION_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TellingConfig:
+    """How a clip is told; every field is a share, 0 to 1."""
+
+    question: float = 0.5  # of samples with a typed question
+    late: float = 0.25  # of replies that begin at the second frame of their event, as when the first was missed
+    sound: float = 0.4  # of samples with sound
+    overlap: float = 0.25  # of samples in which replies run beside the following segments
 
 
 @dataclass
@@ -40,8 +46,14 @@ class Stream:
 class StreamBuilder:
     """Draws streams from clips."""
 
-    def __init__(self, vocabulary: Vocabulary, tokens_per_image: int, tokens_per_second: int) -> None:
-        self._vocabulary = vocabulary
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        tokens_per_image: int,
+        tokens_per_second: int,
+        telling: TellingConfig | None = None,
+    ) -> None:
+        self._vocabulary, self._telling = vocabulary, telling or TellingConfig()
         self._image, self._sound = tokens_per_image, tokens_per_second
         self._prompt = vocabulary.encode(SYSTEM_PROMPTS["vispeak"])
 
@@ -49,8 +61,9 @@ class StreamBuilder:
         """One random telling of a clip: with or without sound and questions, replies apart or overlapped."""
         stream = Stream()
         self._segment(stream, self._prompt)
-        overlap, sound = rng.random() < OVERLAP_SHARE, rng.random() < SOUND_SHARE
-        question_at = int(rng.integers(len(clip.labels))) if rng.random() < QUESTION_SHARE else -1
+        telling = self._telling
+        overlap, sound = rng.random() < telling.overlap, rng.random() < telling.sound
+        question_at = int(rng.integers(len(clip.labels))) if rng.random() < telling.question else -1
         answered: set[float] = set()  # events that have had their reply, by their start
         waiting = 0  # frames of the present event that passed without a reply
         pending: list[int] = []  # reply tokens that still wait for a position
@@ -61,7 +74,7 @@ class StreamBuilder:
             # while a change is under way nobody can say whether words are due
             stream.informative[-2] = IGNORE if act is None else int(called)
             if act in EVENTS and called:
-                late = waiting == 0 and rng.random() < LATE_SHARE
+                late = waiting == 0 and rng.random() < telling.late
                 waiting += 1
                 if not late:
                     answered.add(clip.starts[index])
