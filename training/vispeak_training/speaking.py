@@ -27,10 +27,11 @@ from vispeak_training.tiny_config import TinyConfig
 logger = logging.getLogger(__name__)
 
 _FOCAL_WEIGHT = 20.0  # the focal loss is a small number next to the cross-entropy
+_EVENT_WEIGHT = 0.5
 _ENCODED_AT_ONCE = 256  # frames
 _PICTURE = TellingConfig(question=0.7, late=0.0, sound=0.0, overlap=0.0)
 
-Losses = list[tuple[float, float]]
+Losses = list[tuple[float, ...]]  # text, focal, events
 
 
 class Teller:
@@ -70,7 +71,7 @@ class Teller:
 def pictures_of(clips: list[SampledClip]) -> list[SampledClip]:
     """Every frame as a clip of its own."""
     return [
-        SampledClip(*(column[i : i + 1] for column in (c.frames, c.labels, c.starts, c.times, c.keypoints)))
+        SampledClip(c.frames[[i]], c.labels[[i]], c.starts[[i]], c.times[[i]], c.keypoints[[i]])
         for c in clips
         for i in range(len(c.labels))
     ]
@@ -93,7 +94,7 @@ def train_streams(
         config: steps and batches.
 
     Returns:
-        Cross-entropy and focal loss averaged over every 50 steps, of pictures and of clips.
+        The three losses averaged over every 50 steps, of pictures and of clips.
     """
     sizes = model.config.tokens_per_image, model.config.tokens_per_second
     generator = torch.Generator().manual_seed(config.seed + 2)
@@ -113,21 +114,20 @@ def train_streams(
     for number in tqdm(range(steps), desc="streams", disable=None):
         kind = "pictures" if number < config.picture_steps or rng.random() < config.picture_share else "clips"
         streams, tower = tellers[kind].draw_clips(batches[kind], rng)
-        entropy, focal = stream_loss(model, streams, tower, sounds, vocabulary.pad, rng)
-        step(entropy + _FOCAL_WEIGHT * focal, learning, optimiser, schedule)
-        recent[kind].append((float(entropy.detach()), float(focal.detach())))
+        losses = stream_loss(model, streams, tower, sounds, vocabulary.pad, rng)
+        step(losses[0] + _FOCAL_WEIGHT * losses[1] + _EVENT_WEIGHT * losses[2], learning, optimiser, schedule)
+        recent[kind].append(tuple(float(loss.detach()) for loss in losses))
         if len(recent[kind]) == 50:
-            text, words_due = (float(v) for v in np.mean(recent[kind], axis=0))
-            history[kind].append((text, words_due))
-            logger.info("step %d, %s: text %.3f, focal %.4f", number + 1, kind, text, words_due)
+            history[kind].append(tuple(float(mean) for mean in np.mean(recent[kind], axis=0)))
+            logger.info("step %d, %s: text %.3f, focal %.4f, events %.3f", number + 1, kind, *history[kind][-1])
             recent[kind].clear()
     return history
 
 
 def stream_loss(
     model: ViSpeakModel, streams: list[Stream], tower: list[Tensor], sounds: Tensor, pad: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and focal loss of a batch.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of the replies, focal loss of the informative head, cross-entropy of the event head.
 
     Args:
         model: its gate, language model and heads get gradients; so does the projector.
@@ -139,8 +139,8 @@ def stream_loss(
     """
     length = max(len(stream.user) for stream in streams)
     user_BT, agent_BT = (_padded([getattr(s, n) for s in streams], length, pad) for n in ("user", "agent"))
-    targets_BT, labels_BT = (
-        _padded([getattr(s, n) for s in streams], length, IGNORE) for n in ("targets", "informative")
+    targets_BT, labels_BT, events_BT = (
+        _padded([getattr(s, n) for s in streams], length, IGNORE) for n in ("targets", "informative", "events")
     )
     user_BTD = model.embed(user_BT)
     for row, (stream, features) in enumerate(zip(streams, tower, strict=True)):
@@ -155,7 +155,8 @@ def stream_loss(
     logits = model.lm_head(hidden_BTD[wanted])
     truth = targets_BT[:, 1:][wanted[:, :-1]]
     entropy = functional.cross_entropy(logits.float(), truth)
-    return entropy, focal_loss(model.informative(hidden_BTD), labels_BT)
+    kinds = functional.cross_entropy(model.events(hidden_BTD).flatten(0, 1), events_BT.flatten(), ignore_index=IGNORE)
+    return entropy, focal_loss(model.informative(hidden_BTD), labels_BT), kinds
 
 
 def sound_bank(model: ViSpeakModel, count: int = 48) -> Tensor:

@@ -15,10 +15,12 @@ import numpy as np
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_training.phrases import QUESTIONS, REPLIES
-from vispeak_training.theatre.acts import ACTS, EVENTS, SENTENCES
+from vispeak_training.theatre.acts import ACTS, EVENT_LABELS, EVENTS, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
 IGNORE = -100
+LABELS = ("none", *EVENT_LABELS.values())  # of the event head
+_EVENT_CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Stream:
     agent: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)  # agent token of the same position, or IGNORE
     informative: list[int] = field(default_factory=list)  # 1, 0 or IGNORE
+    events: list[int] = field(default_factory=list)  # index into the event head's labels, or IGNORE
     images: list[tuple[int, int]] = field(default_factory=list)  # first position, index of the frame in the clip
     sounds: list[int] = field(default_factory=list)  # first positions
 
@@ -73,6 +76,7 @@ class StreamBuilder:
             called = act in EVENTS and clip.starts[index] not in answered
             # while a change is under way nobody can say whether words are due
             stream.informative[-2] = IGNORE if act is None else int(called)
+            stream.events[-2] = IGNORE if act is None else _EVENT_CLASSES.get(act, 0)
             if act in EVENTS and called:
                 late = waiting == 0 and rng.random() < telling.late
                 waiting += 1
@@ -116,3 +120,4 @@ class StreamBuilder:
         stream.agent += spoken + [self._vocabulary.pad] * silence
         stream.targets += spoken + [IGNORE] * silence
         stream.informative += [IGNORE] * len(user)
+        stream.events += [IGNORE] * len(user)

@@ -10,6 +10,7 @@ from torch import nn
 from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_training.streams import LABELS
 from vispeak_training.tiny_config import TinyConfig
 
 
@@ -31,6 +32,7 @@ def tiny_model_config(vocab_size: int, image_size: int = 112) -> ModelConfig:
             max_positions=2048,
         ),
         pooling_size=1,
+        event_labels=LABELS,
     )
 
 

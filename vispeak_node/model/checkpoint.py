@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 VISION_PREFIX = "model.vision_tower.vision_tower."
 AUDIO_PREFIX = "model.audio_encoder."
 _HEAD = "informative_head."
+_EVENT_HEAD = "event_head."
 _MAX_JSON_BYTES = 16 * 2**20
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # written by some tools, never read by the model: positions are computed
@@ -77,6 +78,8 @@ class CheckpointReport:
         )
         head = "present" if self.config.informative_head else "absent: the model cannot speak up by itself"
         yield f"combination: {self.config.combination}; informative head: {head}"
+        if self.config.event_labels:
+            yield f"event head: {', '.join(self.config.event_labels)}"
         yield from self.notes
         yield from _listing("missing", self.missing, most)
         shapes = [f"{name}: found {list(found)}, needs {list(needed)}" for name, found, needed in self.misshapen]
@@ -212,6 +215,7 @@ def config_to_dict(config: ModelConfig) -> dict[str, Any]:
         "pooling_size": config.pooling_size,
         "image_aspect_ratio": config.image_aspect_ratio,
         "use_informative_head": config.informative_head,
+        **({"event_labels": list(config.event_labels)} if config.event_labels else {}),
         "vision_config": dataclasses.asdict(config.vision),
         "audio_config": dataclasses.asdict(config.audio),
     }
@@ -348,7 +352,8 @@ def _reconcile(config: ModelConfig, sources: Mapping[str, Source]) -> ModelConfi
     if embedding is not None and len(embedding.shape) == 2:
         language = dataclasses.replace(language, vocab_size=embedding.shape[0])
     head = any(name.startswith(_HEAD) for name in sources)
-    return dataclasses.replace(config, language=language, informative_head=head)
+    labels = config.event_labels if any(name.startswith(_EVENT_HEAD) for name in sources) else ()
+    return dataclasses.replace(config, language=language, informative_head=head, event_labels=labels)
 
 
 def _first_problem(report: CheckpointReport) -> str:

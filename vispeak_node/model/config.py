@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from vispeak_node.model.subtasks import check_labels
+
+MAX_LABELS = 256
 COMBINATIONS = ("adaptive_combine", "linear_combine", "add")
 MODEL_TYPES = ("vispeak-Qwen2", "vita-Qwen2")
 ARCHITECTURES = ("ViSpeakQwen2ForCausalLM", "VITAQwen2ForCausalLM")
@@ -88,6 +91,7 @@ class ModelConfig:
     pooling_size: int = 2  # side of the square of tokens that pooling folds into one
     image_aspect_ratio: str = "square"  # "square" crops the centre, "pad" letterboxes with the mean colour
     informative_head: bool = True  # whether the checkpoint can score moments
+    event_labels: tuple[str, ...] = ()  # classes of the event head, `none` first; empty where there is no such head
 
     @property
     def tokens_per_image(self) -> int:
@@ -135,6 +139,7 @@ class ModelConfig:
             pooling_size=_positive(raw, "pooling_size", 1),
             image_aspect_ratio=raw.get("image_aspect_ratio", "square"),
             informative_head=bool(raw.get("use_informative_head", False)),
+            event_labels=_labels(raw.get("event_labels", [])),
         )
         config.check()
         return config
@@ -162,6 +167,7 @@ class ModelConfig:
             raise ValueError("config.json: num_attention_heads is no multiple of num_key_value_heads")
         if self.vision.image_size % (2 * self.vision.patch_size):
             raise ValueError("config.json: vision_config.image_size must be a multiple of twice the patch size")
+        check_labels(self.event_labels)
         if self.pooling_size > self.vision.grid_size // 2:
             raise ValueError(f"config.json: pooling_size {self.pooling_size} leaves no token of an image")
 
@@ -171,6 +177,12 @@ def _positive(raw: Mapping[str, Any], key: str, default: int | None = None) -> i
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
         raise ValueError(f"config.json: {key} must be a positive integer, not {value!r}")
     return value
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value) or len(value) > MAX_LABELS:
+        raise ValueError(f"config.json: event_labels must be a list of at most {MAX_LABELS} names")
+    return tuple(value)
 
 
 def _rope_theta(raw: Mapping[str, Any]) -> float:

@@ -44,6 +44,8 @@ class ViSpeakModel(nn.Module):
             self.informative_head = nn.Sequential(
                 nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Linear(hidden // 2, 1, bias=False)
             )
+        # ours, not the published model's: what kind of event a moment shows
+        self.event_head = nn.Linear(hidden, len(config.event_labels)) if config.event_labels else None
 
     @property
     def device(self) -> torch.device:
@@ -104,6 +106,16 @@ class ViSpeakModel(nn.Module):
         if self.informative_head is None:
             raise ValueError("this checkpoint has no informative head and cannot decide by itself when to speak")
         return self.informative_head(hidden).squeeze(-1)
+
+    def events(self, hidden: Tensor) -> Tensor:
+        """Which event each position shows: logits [..., K] over config.event_labels from hidden states [..., T, D].
+
+        Raises:
+            ValueError: this checkpoint has no event head.
+        """
+        if self.event_head is None:
+            raise ValueError("this checkpoint has no event head and cannot tell kinds of events apart")
+        return self.event_head(hidden)
 
 
 def build_combination(kind: str, hidden: int) -> nn.Module | None:

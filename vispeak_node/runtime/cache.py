@@ -30,6 +30,11 @@ class GrowingCache:
         self._used[layer] = end
         return keys[:, :, :end], values[:, :, :end]
 
+    def truncate(self, length: int) -> None:
+        """Forgets the positions from `length` on."""
+        assert 0 <= length <= len(self)
+        self._used = [length] * len(self._used)
+
     def clear(self) -> None:
         """Forgets every position and keeps the buffers."""
         self._used = [0] * len(self._used)

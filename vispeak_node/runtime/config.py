@@ -25,6 +25,7 @@ class SessionConfig:
     visual_interruption: bool = True  # whether a new trigger cuts the reply under way
     duplicate_window: float = 0.0  # s in which the same words again are marked as duplicate; 0 is never
     voice_questions: bool = False  # whether the model may answer questions that it hears
+    recognition: str = "auto"  # kind of event: auto (event head, else options), options (ask the model), or off
     answer_timeout: float = 30.0  # s that a typed question waits for its answer to begin
     speak_ahead: int = 64  # reply tokens spoken per event without waiting for the next one; 0 waits, as published
     finish_padding: int = 128  # positions added for a reply that is under way when the stream ends
@@ -38,6 +39,8 @@ class SessionConfig:
             raise ValueError(f"system_prompt {self.system_prompt!r} is unknown; use one of {', '.join(SYSTEM_PROMPTS)}")
         if self.score_events not in ("image", "all"):
             raise ValueError(f"score_events {self.score_events!r} is unknown; use image or all")
+        if self.recognition not in ("auto", "options", "off"):
+            raise ValueError(f"recognition {self.recognition!r} is unknown; use auto, options or off")
         if self.prefill_order not in ("trained", "reference"):
             raise ValueError(f"prefill_order {self.prefill_order!r} is unknown; use trained or reference")
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):

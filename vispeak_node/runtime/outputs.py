@@ -28,6 +28,7 @@ class Score:
     threshold: float
     speaking: bool  # whether a reply was under way when this was scored
     fired: bool  # whether this score started a reply
+    events: tuple[tuple[str, float], ...] = ()  # probability of each class of the event head, where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class ReplyStarted:
     stamp: int  # ns, the event that triggered it
     trigger: Trigger
     score: float  # the trigger's total for VISUAL, the start token's probability for TEXT and VOICE
+    event: str = ""  # what kind of event called for it: `subtask` or `subtask/label`; empty if unknown
+    event_score: float = 0.0  # its probability among the kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class ReplyFinished:
     score: float
     interrupted: bool  # cut by a new trigger, a reset, or the length limit
     token_ids: tuple[int, ...]  # as the model spoke them, start and end markers included
+    event: str = ""  # as in ReplyStarted
+    event_score: float = 0.0
     duplicate: bool = False  # same words as a reply within the duplicate window: not worth publishing
 
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from vispeak_node.model.tokens import TextStream, Vocabulary
 from vispeak_node.runtime.outputs import ReplyFinished, TextDelta, Trigger
+from vispeak_node.runtime.recogniser import UNKNOWN, Recognised
 from vispeak_node.stream.events import nanoseconds
 
 
 class Reply:
     """Collects the tokens of one reply."""
 
-    def __init__(self, reply_id: int, stamp: int, trigger: Trigger, score: float, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        reply_id: int,
+        stamp: int,
+        trigger: Trigger,
+        score: float,
+        vocabulary: Vocabulary,
+        event: Recognised = UNKNOWN,
+    ) -> None:
         self.reply_id = reply_id
         self.start = stamp
         self.trigger = trigger
         self.score = score
+        self.event = event
         self.tokens: list[int] = []
         self._vocabulary = vocabulary
         self._stream = TextStream(vocabulary)
@@ -49,6 +59,8 @@ class Reply:
             score=self.score,
             interrupted=interrupted,
             token_ids=tuple(self.tokens),
+            event=self.event.label,
+            event_score=self.event.probability,
             duplicate=duplicate,
         )
 

@@ -25,6 +25,7 @@ from vispeak_node.runtime.cache import GrowingCache
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.encoders import Kind, Segment, SegmentEncoder
 from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
+from vispeak_node.runtime.recogniser import UNKNOWN, Recognised, Recogniser
 from vispeak_node.runtime.reply import RecentReplies, Reply
 from vispeak_node.runtime.trigger import TriggerWindow
 from vispeak_node.stream.events import Event, ResetEvent, nanoseconds
@@ -56,6 +57,7 @@ class Session:
         self._max_positions = self.config.max_positions or model.config.language.max_positions
         self._cache = GrowingCache(model.config.language.num_layers)
         self._trigger = TriggerWindow(self.config)
+        self._recogniser = Recogniser(model, vocabulary, self.config.recognition)
         self._recent = RecentReplies(self.config.duplicate_window)
         self._num_replies = 0
         self.num_restarts = 0  # how often the context was full and began afresh
@@ -246,21 +248,41 @@ class Session:
         total, fires = self._trigger.add(segment.stamp, score)
         speaking = self._reply is not None
         fires = fires and free and (not speaking or self.config.visual_interruption)
-        outputs: list[Output] = [Score(segment.stamp, score, total, self.config.threshold, speaking, fires)]
+        events = self._recogniser.probabilities(visual_1D)
+        outputs: list[Output] = [Score(segment.stamp, score, total, self.config.threshold, speaking, fires, events)]
         if fires:
             if speaking:
                 outputs += self._end_reply(interrupted=True)
             self._trigger.fired(segment.stamp)
-            outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, self._vocabulary.answer_visual)
+            start = self._vocabulary.answer_visual
+            outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, start, self._recognise(events))
         return outputs
 
-    def _start_reply(self, stamp: int, trigger: Trigger, score: float, token: int) -> list[Output]:
+    def _recognise(self, events: tuple[tuple[str, float], ...]) -> Recognised:
+        if events:
+            return self._recogniser.by_head(events)
+        return self._recogniser.by_asking(self._encoder.embed, self._fork) if self._recogniser.by_options else UNKNOWN
+
+    def _fork(self, steps: list[tuple[Tensor, int | None]]) -> Tensor:
+        """Reads on and forgets it: the context is as it was before."""
+        length, owed, owed_pads = len(self._cache), self._owed, self._owed_pads
+        hidden_TD = torch.empty(0)
+        for rows_TD, token in steps:
+            self._owed = self._owed if token is None else [token]
+            hidden_TD = self._forward(rows_TD)
+        self._cache.truncate(length)
+        self._owed, self._owed_pads = owed, owed_pads
+        return hidden_TD[-1:]
+
+    def _start_reply(
+        self, stamp: int, trigger: Trigger, score: float, token: int, event: Recognised = UNKNOWN
+    ) -> list[Output]:
         self._num_replies += 1
-        self._reply = Reply(self._num_replies, stamp, trigger, score, self._vocabulary)
+        self._reply = Reply(self._num_replies, stamp, trigger, score, self._vocabulary, event)
         self._reply.add(token)
         self._owed = [token]
         self._trigger.rearm()
-        return [ReplyStarted(self._num_replies, stamp, trigger, score)]
+        return [ReplyStarted(self._num_replies, stamp, trigger, score, event.label, event.probability)]
 
     def _take_token(self, hidden_1D: Tensor) -> list[Output]:
         """The reply's next token, chosen from the hidden state of the newest position."""

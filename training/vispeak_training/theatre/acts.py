@@ -11,6 +11,7 @@ import numpy as np
 PoseAt = Callable[[float], dict[str, float]]  # seconds since the act began -> joint angles in degrees, shifts in metres
 
 EVENTS = ("wave", "fall")  # acts that call for words
+EVENT_LABELS = {"wave": "visual_wake_up/wave", "fall": "anomaly_warning/fall"}  # classes of the event head
 IDLE = ("stand", "walk", "scratch", "stretch", "reach", "reach_up", "cross_arms", "hips", "bend", "squat", "phone")
 ABSENT = "nobody"
 ACTS = (*EVENTS, *IDLE, ABSENT)

@@ -1,0 +1,97 @@
+"""What kind of event a moment shows: by the checkpoint's event head, else by lettered options that the model chooses
+from, which its benchmark taught it (ViSpeak-Bench, Visual Reference). Never by matching words in a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vispeak_node.model.subtasks import NONE
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_node.model.vispeak import ViSpeakModel
+
+OPTIONS = (  # label, what the model reads
+    ("visual_wake_up", "Someone greets the assistant with a gesture, such as waving"),
+    ("anomaly_warning", "Something dangerous or abnormal happens, such as a fall or an accident"),
+    ("gesture_understanding", "Someone makes another gesture to the assistant, such as a thumbs up"),
+    ("visual_reference", "Someone points at something and wants to know about it"),
+    ("visual_interruption", "Someone signals to the assistant to stop talking"),
+    ("humor_reaction", "Something funny happens"),
+    ("visual_termination", "Someone waves goodbye to the assistant"),
+    (NONE, "Nothing of this"),
+)
+_LETTERS = "ABCDEFGH"
+assert len(OPTIONS) == len(_LETTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The kind of an event."""
+
+    label: str  # a class of the event head, or a subtask; empty if unknown
+    probability: float  # among events, given that there is one
+
+
+UNKNOWN = Recognised("", 0.0)
+# reads rows of the user stream with agent tokens beside the first of them, and forgets them after the call
+Fork = Callable[[list[tuple[Tensor, int | None]]], Tensor]
+
+
+class Recogniser:
+    """Tells kinds of events apart.
+
+    Args:
+        model: with an event head or without.
+        vocabulary: of the checkpoint.
+        method: `auto` takes the head where there is one and nothing else; `options` asks the model; `off` never tells.
+
+    Raises:
+        ValueError: the checkpoint cannot do what is asked.
+    """
+
+    def __init__(self, model: ViSpeakModel, vocabulary: Vocabulary, method: str) -> None:
+        self._model, self._vocabulary = model, vocabulary
+        self._letters = [vocabulary.encode(letter) for letter in _LETTERS]
+        self.by_options = method == "options" or (method == "auto" and model.event_head is None)
+        self._head = method == "auto" and model.event_head is not None
+        if any(len(ids) != 1 for ids in self._letters):
+            if method == "options":
+                raise ValueError("this checkpoint's tokenizer has no token for each of the letters A to H")
+            self.by_options = False
+        self.by_options = self.by_options and method != "off"
+
+    def probabilities(self, visual_1D: Tensor) -> tuple[tuple[str, float], ...]:
+        """Of every class of the event head at one position; empty without a head."""
+        if not self._head:
+            return ()
+        shares = self._model.events(visual_1D)[0].float().softmax(-1).tolist()
+        return tuple(zip(self._model.config.event_labels, shares, strict=True))
+
+    def by_head(self, probabilities: tuple[tuple[str, float], ...]) -> Recognised:
+        """The likeliest event, given that the moment calls for words."""
+        events = [(label, share) for label, share in probabilities if label != NONE]
+        whole = sum(share for _, share in events)
+        if not events or whole <= 0:
+            return UNKNOWN
+        label, share = max(events, key=lambda entry: entry[1])
+        return Recognised(label, share / whole)
+
+    def by_asking(self, embed: Callable[[list[int]], Tensor], fork: Fork) -> Recognised:
+        """The option that the model chooses after what it has seen.
+
+        Args:
+            embed: token ids to rows [T, D].
+            fork: reads (rows, agent token beside the first of them) one after the other without keeping them; gives
+                the last hidden state, [1, D].
+        """
+        listed = "\n".join(f"{letter}. {text}" for letter, (_, text) in zip(_LETTERS, OPTIONS, strict=True))
+        question = f"What is happening now?\n{listed}\n\nThe best option is:"
+        ids = [*self._vocabulary.encode_user_text(question), self._vocabulary.segment_end]
+        hidden_1D = fork([(embed(ids), None), (embed([self._vocabulary.pad]), self._vocabulary.answer_text)])
+        logits_L = self._model.lm_head(hidden_1D)[0][[ids[0] for ids in self._letters]]
+        return self.by_head(
+            tuple(zip([label for label, _ in OPTIONS], logits_L.float().softmax(-1).tolist(), strict=True))
+        )
