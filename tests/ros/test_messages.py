@@ -9,16 +9,29 @@ from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
 from vispeak_node.ros.idl import dds_name
+from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import (
     ALL,
+    Anomaly,
     Attention,
+    Audio,
+    AudioArrays,
     AudioData,
     AudioDataStamped,
+    AudioFormat,
+    AudioStamped,
     CompressedImage,
+    DiagnosticArray,
+    DiagnosticStatus,
+    Gesture,
+    Gid,
     Header,
     Image,
-    Message,
+    KeyValue,
+    NodeEntitiesInfo,
+    ParticipantEntitiesInfo,
     Response,
+    State,
     String,
     Time,
 )
@@ -31,11 +44,38 @@ times = st.builds(Time, st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 -
 headers = st.builds(Header, times, text)
 u32 = st.integers(0, 2**32 - 1)
 octets = st.binary(max_size=200).map(lambda data: np.frombuffer(data, np.uint8))
+i32 = st.integers(-(2**31), 2**31 - 1)
+gids = st.builds(Gid, st.binary(min_size=16, max_size=16).map(lambda data: np.frombuffer(data, np.uint8)))
+node_infos = st.builds(
+    NodeEntitiesInfo, text, text, st.lists(gids, max_size=3).map(tuple), st.lists(gids, max_size=3).map(tuple)
+)
+key_values = st.lists(st.builds(KeyValue, text, text), max_size=3).map(tuple)
+statuses = st.builds(DiagnosticStatus, st.integers(0, 3), text, text, text, key_values)
+
+
+def arrays(dtype):
+    return st.binary(max_size=40).map(lambda data: np.frombuffer(data[: len(data) // 4 * 4], np.uint8).astype(dtype))
+
+
 messages = st.one_of(
     st.builds(String, text),
     st.builds(Image, headers, u32, u32, text, st.integers(0, 255), u32, octets),
     st.builds(CompressedImage, headers, text, octets),
     st.builds(AudioDataStamped, headers, st.builds(AudioData, octets)),
+    st.builds(
+        AudioStamped,
+        headers,
+        st.builds(
+            Audio,
+            st.builds(AudioArrays, arrays(np.float32), arrays(np.int32), arrays(np.int16), arrays(np.int8), octets),
+            st.builds(AudioFormat, i32, i32, i32, i32),
+        ),
+    ),
+    st.builds(DiagnosticArray, headers, st.lists(statuses, max_size=3).map(tuple)),
+    st.builds(ParticipantEntitiesInfo, gids, st.lists(node_infos, max_size=2).map(tuple)),
+    st.builds(Anomaly, headers, text, st.integers(0, 3), text, text, floats, times, st.booleans()),
+    st.builds(Gesture, headers, st.integers(0, 255), text, floats, text),
+    st.builds(State, headers, st.integers(0, 5), floats, floats, u32),
     st.builds(Attention, headers, floats, floats, floats, st.booleans(), st.booleans()),
     st.builds(
         Response,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vispeak_node.ros.images import check_image, decompress, to_rgb
+from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import (
     Attention,
     AudioDataStamped,
@@ -25,7 +26,6 @@ from vispeak_node.ros.messages import (
     CompressedImage,
     Header,
     Image,
-    Message,
     Response,
     String,
     Time,

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from vispeak_node.ros.idl import raw_type
-from vispeak_node.ros.messages import Message
+from vispeak_node.ros.message import Message
 from vispeak_node.ros.schema import decode, encode, type_hash
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import time
 
 from vispeak_node.ros.assistant import AssistantConfig
 from vispeak_node.ros.dds import DdsNode, Delivery
+from vispeak_node.ros.message import Message, full_name
 from vispeak_node.ros.messages import (
     BY_NAME,
     Attention,
@@ -17,11 +18,10 @@ from vispeak_node.ros.messages import (
     AudioInfo,
     CompressedImage,
     Image,
-    Message,
     Response,
     String,
 )
-from vispeak_node.ros.schema import full_name, to_plain
+from vispeak_node.ros.schema import to_plain
 
 _SENSOR_KINDS = (Image, CompressedImage, AudioDataStamped, AudioInfo)
 

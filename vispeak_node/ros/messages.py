@@ -1,146 +1,109 @@
-"""Every message of the graph, once: plain dataclasses whose fields name their ROS types.
+"""What the node says (package vispeak_msgs), and every message of the graph by its name.
 
-The .msg files, the CDR codec and the DDS types all follow from these (see `schema`).
+Fields are flat, kinds are numbers with names, scores are floats, so that behaviour trees can read them without code.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vispeak_node.stream.events import NANOSECONDS
-
-
-def ros(kind: str, comment: str = "", default: Any = None) -> Any:
-    """A field of a ROS type, e.g. `uint32`, `string`, `uint8[]`, `std_msgs/Header`."""
-    metadata = {"ros": kind, "comment": comment}
-    return field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True)
-class Message:
-    """What all messages share: a ROS name, and constants for the .msg file."""
-
-    NAME: ClassVar[str] = ""
-    CONSTANTS: ClassVar[dict[str, tuple[str, int]]] = {}  # name -> type, value
-
-
-@dataclass(frozen=True)
-class Time(Message):
-    """A stamp."""
-
-    NAME: ClassVar[str] = "builtin_interfaces/msg/Time"
-    sec: int = ros("int32", default=0)
-    nanosec: int = ros("uint32", default=0)
-
-    @classmethod
-    def from_ns(cls, stamp: int) -> Time:
-        """From integer nanoseconds."""
-        return cls(stamp // NANOSECONDS, stamp % NANOSECONDS)
-
-    @property
-    def ns(self) -> int:
-        """As integer nanoseconds."""
-        return self.sec * NANOSECONDS + self.nanosec
-
-
-@dataclass(frozen=True)
-class Header(Message):
-    """Where and when."""
-
-    NAME: ClassVar[str] = "std_msgs/msg/Header"
-    stamp: Time = ros("builtin_interfaces/Time")
-    frame_id: str = ros("string")
-
-
-@dataclass(frozen=True)
-class String(Message):
-    """A plain text."""
-
-    NAME: ClassVar[str] = "std_msgs/msg/String"
-    data: str = ros("string")
-
-
-@dataclass(frozen=True, eq=False)
-class Image(Message):
-    """An uncompressed picture; `data` is a view of the received bytes."""
-
-    NAME: ClassVar[str] = "sensor_msgs/msg/Image"
-    header: Header = ros("std_msgs/Header")
-    height: int = ros("uint32")
-    width: int = ros("uint32")
-    encoding: str = ros("string")
-    is_bigendian: int = ros("uint8")
-    step: int = ros("uint32")
-    data: NDArray[np.uint8] = ros("uint8[]")
-
-
-@dataclass(frozen=True, eq=False)
-class CompressedImage(Message):
-    """A picture as a JPEG or PNG file."""
-
-    NAME: ClassVar[str] = "sensor_msgs/msg/CompressedImage"
-    header: Header = ros("std_msgs/Header")
-    format: str = ros("string")
-    data: NDArray[np.uint8] = ros("uint8[]")
-
-
-@dataclass(frozen=True, eq=False)
-class AudioData(Message):
-    """Bytes of sound (ros-drivers' dialect of audio_common_msgs)."""
-
-    NAME: ClassVar[str] = "audio_common_msgs/msg/AudioData"
-    data: NDArray[np.uint8] = ros("uint8[]")
-
-
-@dataclass(frozen=True, eq=False)
-class AudioDataStamped(Message):
-    """Bytes of sound with the time of their first sample."""
-
-    NAME: ClassVar[str] = "audio_common_msgs/msg/AudioDataStamped"
-    header: Header = ros("std_msgs/Header")
-    audio: AudioData = ros("audio_common_msgs/AudioData")
-
-
-@dataclass(frozen=True)
-class AudioInfo(Message):
-    """What the bytes of sound mean."""
-
-    NAME: ClassVar[str] = "audio_common_msgs/msg/AudioInfo"
-    channels: int = ros("uint8")
-    sample_rate: int = ros("uint32")
-    sample_format: str = ros("string")
-    bitrate: int = ros("uint32")
-    coding_format: str = ros("string")
+from vispeak_node.ros.message import Message, ros
+from vispeak_node.ros.standard import (
+    Audio,
+    AudioArrays,
+    AudioData,
+    AudioDataStamped,
+    AudioFormat,
+    AudioInfo,
+    AudioStamped,
+    Bool,
+    CompressedImage,
+    DiagnosticArray,
+    DiagnosticStatus,
+    Gid,
+    Header,
+    Image,
+    KeyValue,
+    NodeEntitiesInfo,
+    ParticipantEntitiesInfo,
+    String,
+    Time,
+)
 
 
 @dataclass(frozen=True)
 class Response(Message):
-    """One thing that the assistant said."""
+    """Something that the assistant said: a whole reply on `response`, its pieces on `response/partial`."""
 
     NAME: ClassVar[str] = "vispeak_msgs/msg/Response"
     CONSTANTS: ClassVar[dict[str, tuple[str, int]]] = {
-        "TRIGGER_QUERY": ("uint8", 0),
+        "TRIGGER_QUERY": ("uint8", 0),  # somebody asked
         "TRIGGER_GESTURE": ("uint8", 1),
-        "TRIGGER_WAKE": ("uint8", 2),
-        "TRIGGER_INTERRUPT": ("uint8", 3),
+        "TRIGGER_WAKE": ("uint8", 2),  # somebody greeted the robot
+        "TRIGGER_INTERRUPT": ("uint8", 3),  # somebody signalled it to be silent
         "TRIGGER_ANOMALY": ("uint8", 4),
-        "TRIGGER_PROACTIVE": ("uint8", 5),
+        "TRIGGER_PROACTIVE": ("uint8", 5),  # the scene called for words; of what kind is not known
+        "TRIGGER_REFERENCE": ("uint8", 6),  # somebody pointed at something
+        "TRIGGER_HUMOR": ("uint8", 7),
+        "TRIGGER_TERMINATION": ("uint8", 8),  # somebody waved goodbye
     }
-    header: Header = ros("std_msgs/Header", "stamp: newest moment read when the reply ended; frame_id: the camera's")
+    header: Header = ros("std_msgs/Header", "stamp: newest moment read when this was said; frame_id: the camera's")
     id: str = ros("string", "the same for all messages of one reply")
     seq: int = ros("uint32", "counts the messages of one reply")
-    is_final: bool = ros("bool", "the reply is over")
+    is_final: bool = ros("bool", "the reply is over; text is the whole of it")
     trigger: int = ros("uint8", "why the assistant spoke, one of TRIGGER_*")
-    text: str = ros("string")
-    trigger_label: str = ros("string", "visual, text or voice")
+    text: str = ros("string", "of a partial message: what is new")
+    trigger_label: str = ros("string", "the event by name, such as wave; else visual, text or voice")
     confidence: float = ros("float32", "how strongly the moment called for words")
     segment_start: Time = ros("builtin_interfaces/Time", "the moment that triggered the reply")
     latency_s: float = ros("float32", "s from that moment's arrival to this message")
     interrupted: bool = ros("bool", "cut short by a new trigger, a reset or the length limit")
+
+
+@dataclass(frozen=True)
+class Anomaly(Message):
+    """Something dangerous or abnormal began, or is over."""
+
+    NAME: ClassVar[str] = "vispeak_msgs/msg/Anomaly"
+    CONSTANTS: ClassVar[dict[str, tuple[str, int]]] = {
+        "OK": ("uint8", 0),
+        "WARN": ("uint8", 1),
+        "ERROR": ("uint8", 2),
+        "STALE": ("uint8", 3),
+    }
+    header: Header = ros("std_msgs/Header", "stamp: the moment that showed it, or that showed its end")
+    id: str = ros("string", "the same when it is raised and when it is cleared")
+    level: int = ros("uint8", "numbers of diagnostic_msgs/DiagnosticStatus")
+    category: str = ros("string", "the event by name, such as fall")
+    description: str = ros("string", "what the assistant said of it; empty when it is cleared")
+    score: float = ros("float32", "0 to 1")
+    segment_start: Time = ros("builtin_interfaces/Time", "the moment that raised it")
+    active: bool = ros("bool", "true: raised; false: cleared")
+
+
+@dataclass(frozen=True)
+class Gesture(Message):
+    """Somebody made a gesture that calls for a reaction."""
+
+    NAME: ClassVar[str] = "vispeak_msgs/msg/Gesture"
+    CONSTANTS: ClassVar[dict[str, tuple[str, int]]] = {
+        "OTHER": ("uint8", 0),  # 0 to 6 are the numbers of hri_msgs/Gesture
+        "HANDS_ON_FACE": ("uint8", 1),
+        "ARMS_CROSSED": ("uint8", 2),
+        "LEFT_HAND_RAISED": ("uint8", 3),
+        "RIGHT_HAND_RAISED": ("uint8", 4),
+        "BOTH_HANDS_RAISED": ("uint8", 5),
+        "WAVING": ("uint8", 6),
+        "STOP": ("uint8", 64),
+        "POINTING": ("uint8", 65),
+        "GOODBYE": ("uint8", 66),
+    }
+    header: Header = ros("std_msgs/Header", "stamp: the moment that showed it")
+    gesture: int = ros("uint8", "one of the above")
+    label: str = ros("string", "the event by name, such as wave")
+    confidence: float = ros("float32", "0 to 1, among the kinds of events")
+    person_id: str = ros("string", "empty: people are not told apart")
 
 
 @dataclass(frozen=True)
@@ -156,7 +119,37 @@ class Attention(Message):
     fired: bool = ros("bool", "this moment started a reply")
 
 
-ALL: tuple[type[Message], ...] = (
-    Time, Header, String, Image, CompressedImage, AudioData, AudioDataStamped, AudioInfo, Response, Attention,
+@dataclass(frozen=True)
+class State(Message):
+    """What the node is doing; latched, so a late subscriber knows it too."""
+
+    NAME: ClassVar[str] = "vispeak_msgs/msg/State"
+    CONSTANTS: ClassVar[dict[str, tuple[str, int]]] = {
+        "LOADING": ("uint8", 0),
+        "IDLE": ("uint8", 1),  # switched off, or nothing comes in
+        "LISTENING": ("uint8", 2),
+        "SPEAKING": ("uint8", 3),
+        "OVERLOADED": ("uint8", 4),  # the model is slower than the world
+        "ERROR": ("uint8", 5),
+    }
+    header: Header = ros("std_msgs/Header", "stamp: newest moment read")
+    state: int = ros("uint8", "one of the above")
+    segment_rate: float = ros("float32", "segments read per s")
+    lag_s: float = ros("float32", "s that the newest segment waited and took")
+    dropped_segments: int = ros("uint32", "since the start")
+
+
+STANDARD: tuple[type[Message], ...] = (
+    Time, Header, String, Bool, Image, CompressedImage, AudioData, AudioDataStamped, AudioInfo, AudioArrays,
+    AudioFormat, Audio, AudioStamped, KeyValue, DiagnosticStatus, DiagnosticArray, Gid, NodeEntitiesInfo,
+    ParticipantEntitiesInfo,
 )  # fmt: skip
-BY_NAME: dict[str, type[Message]] = {message.NAME: message for message in ALL}
+OURS: tuple[type[Message], ...] = (Response, Anomaly, Gesture, Attention, State)
+ALL: tuple[type[Message], ...] = (*STANDARD, *OURS)
+BY_NAME: dict[str, type[Message]] = {message.NAME: message for message in ALL if not message.DIALECT}
+
+
+def nested(dialect: str, name: str) -> type[Message] | None:
+    """The message of this full name as a dialect knows it; None for a basic type."""
+    own = next((kind for kind in ALL if name == kind.NAME and dialect == kind.DIALECT), None)
+    return own or BY_NAME.get(name)

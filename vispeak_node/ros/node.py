@@ -11,13 +11,13 @@ from pathlib import Path
 
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
 from vispeak_node.ros.dds import DdsNode, Delivery
+from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import (
     Attention,
     AudioDataStamped,
     AudioInfo,
     CompressedImage,
     Image,
-    Message,
     Response,
     String,
 )

@@ -13,7 +13,8 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from vispeak_node.ros.messages import ALL, BY_NAME, Message
+from vispeak_node.ros.message import Message, element, full_name
+from vispeak_node.ros.messages import ALL, nested
 
 Kind = TypeVar("Kind", bound=Message)
 MAX_MESSAGE = 64 * 2**20  # bytes
@@ -30,24 +31,25 @@ def msg_text(kind: type[Message]) -> str:
 
 
 @functools.cache
-def typestore() -> Typestore:
-    """A rosbags store with our messages and nothing else."""
+def typestore(dialect: str = "") -> Typestore:
+    """A rosbags store with the messages of one dialect and nothing else."""
     store = get_typestore(Stores.EMPTY)
     types: dict[str, Any] = {}
-    for kind in ALL:
-        types.update(get_types_from_msg(msg_text(kind), kind.NAME))
+    for kind in sorted(ALL, key=lambda kind: dialect == kind.DIALECT):  # the dialect's own come last and stay
+        if kind.DIALECT in ("", dialect):
+            types.update(get_types_from_msg(msg_text(kind), kind.NAME))
     store.register(types)
     return store
 
 
 def type_hash(kind: type[Message]) -> str:
     """The RIHS01 hash that ROS 2 announces for a type."""
-    return str(typestore().hash_rihs01(kind.NAME))
+    return str(typestore(kind.DIALECT).hash_rihs01(kind.NAME))
 
 
 def encode(message: Message) -> bytes:
     """A message as XCDR1 bytes, little endian, with the four bytes of encapsulation header."""
-    return bytes(typestore().serialize_cdr(_to_rosbags(message), message.NAME))
+    return bytes(typestore(message.DIALECT).serialize_cdr(_to_rosbags(message), message.NAME))
 
 
 def decode(kind: type[Kind], data: bytes) -> Kind:
@@ -61,7 +63,7 @@ def decode(kind: type[Kind], data: bytes) -> Kind:
     if data[0] != 0 or data[1] not in (0, 1):
         raise ValueError(f"{kind.NAME}: encapsulation {data[:2].hex()} is not plain CDR")
     try:
-        parsed = typestore().deserialize_cdr(data, kind.NAME)
+        parsed = typestore(kind.DIALECT).deserialize_cdr(data, kind.NAME)
     except Exception as error:
         raise ValueError(f"{kind.NAME}: not its CDR ({type(error).__name__})") from error
     return _from_rosbags(kind, parsed)
@@ -74,6 +76,8 @@ def to_plain(message: Message, most_bytes: int = 64) -> dict[str, Any]:
         value = getattr(message, entry.name)
         if isinstance(value, Message):
             plain[entry.name] = to_plain(value, most_bytes)
+        elif isinstance(value, tuple):
+            plain[entry.name] = [to_plain(item, most_bytes) for item in value]
         elif isinstance(value, np.ndarray):
             plain[entry.name] = value.tolist() if value.size <= most_bytes else f"<{value.size} bytes>"
         else:
@@ -85,20 +89,22 @@ def _to_rosbags(message: Message) -> Any:
     values = {}
     for entry in fields(message):
         value = getattr(message, entry.name)
-        values[entry.name] = _to_rosbags(value) if isinstance(value, Message) else value
-    return typestore().types[message.NAME](**values)
+        if isinstance(value, Message):
+            value = _to_rosbags(value)
+        elif isinstance(value, tuple):
+            value = [_to_rosbags(item) for item in value]
+        values[entry.name] = value
+    return typestore(message.DIALECT).types[message.NAME](**values)
 
 
 def _from_rosbags(kind: type[Kind], parsed: Any) -> Kind:
     values = {}
     for entry in fields(kind):
         value = getattr(parsed, entry.name)
-        nested = BY_NAME.get(full_name(entry.metadata["ros"]))
-        values[entry.name] = value if nested is None else _from_rosbags(nested, value)
+        ros_type = entry.metadata["ros"]
+        inner = nested(kind.DIALECT, full_name(element(ros_type)))
+        if inner is not None:
+            many = ros_type.endswith("]")
+            value = tuple(_from_rosbags(inner, item) for item in value) if many else _from_rosbags(inner, value)
+        values[entry.name] = value
     return kind(**values)
-
-
-def full_name(ros_type: str) -> str:
-    """`std_msgs/Header` as `std_msgs/msg/Header`; a basic type as itself."""
-    package, slash, name = ros_type.partition("/")
-    return f"{package}/msg/{name}" if slash else ros_type

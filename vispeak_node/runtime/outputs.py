@@ -58,9 +58,9 @@ class ReplyFinished:
     score: float
     interrupted: bool  # cut by a new trigger, a reset, or the length limit
     token_ids: tuple[int, ...]  # as the model spoke them, start and end markers included
+    duplicate: bool = False  # same words as a reply within the duplicate window: not worth publishing
     event: str = ""  # as in ReplyStarted
     event_score: float = 0.0
-    duplicate: bool = False  # same words as a reply within the duplicate window: not worth publishing
 
 
 Output: TypeAlias = Score | ReplyStarted | TextDelta | ReplyFinished
