@@ -25,10 +25,11 @@ import numpy as np
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
 from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.messages import Header, Image, Time
+from vispeak_node.ros.topics import TopicNames
 from vispeak_node.runtime.outputs import Output
 from vispeak_node.stream.events import Event
 
-TOPIC = AssistantConfig().image_topic
+TOPIC = TopicNames().image
 
 
 class Silent:

@@ -22,13 +22,14 @@ Config = TypeVar("Config")
 _FIELD_COMMENT = re.compile(r"^\s+(\w+)\s*:.*?#\s*(.+?)\s*$", re.MULTILINE)
 
 
-def add_config_flags(parser: argparse.ArgumentParser, kind: type, skip: Collection[str] = ()) -> None:
+def add_config_flags(parser: argparse.ArgumentParser, kind: type, skip: Collection[str] = (), suffix: str = "") -> None:
     """One flag for every field: `--name VALUE`, and `--name`/`--no-name` for a switch.
 
     Args:
         parser: gets an argument group named after the class.
         kind: a dataclass whose fields all have a default of type bool, int, float or str.
         skip: fields that get no flag.
+        suffix: behind every flag's name, where a field's name alone would say too little.
     """
     group = parser.add_argument_group(_title(kind))
     comments = field_comments(kind)
@@ -41,17 +42,17 @@ def add_config_flags(parser: argparse.ArgumentParser, kind: type, skip: Collecti
         else:
             options["type"] = type(field.default)
             options["metavar"] = {int: "N", float: "X"}.get(type(field.default), "NAME")
-        group.add_argument("--" + field.name.replace("_", "-"), **options)
+        group.add_argument("--" + field.name.replace("_", "-") + suffix, **options)
 
 
-def config_from_args(kind: type[Config], args: argparse.Namespace) -> Config:
+def config_from_args(kind: type[Config], args: argparse.Namespace, suffix: str = "") -> Config:
     """The config that the flags of `add_config_flags` describe.
 
     Raises:
         ValueError: the config refuses a value.
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: getattr(args, name) for name in names if hasattr(args, name)})
+    return kind(**{name: getattr(args, name + suffix) for name in names if hasattr(args, name + suffix)})
 
 
 def field_comments(kind: type) -> dict[str, str]:

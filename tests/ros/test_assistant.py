@@ -47,6 +47,8 @@ class Parrot:
     def reset(self, stamp=None):
         return []
 
+    speaking = False
+
 
 class Rig:
     """An assistant whose messages are kept."""
@@ -155,7 +157,7 @@ def test_a_jpeg_that_is_none_costs_its_second(rig):
     node.assistant.on_compressed(bad)
     node.assistant.on_image(frame(2 * SECOND))
     node.wait(lambda: len(node.on("/vispeak/attention")) == 2)
-    assert node.assistant.segmenter.counters.frames_refused == 1
+    assert node.assistant.intake.segmenter.counters.frames_refused == 1
 
 
 def test_a_question_that_the_session_refuses(rig):

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from vispeak_node.ros.dds import DdsNode, Delivery, configuration, domain_id, mangled
+from vispeak_node.ros.dds import DdsNode, configuration, domain_id, mangled
 from vispeak_node.ros.messages import Header, Image, String, Time
+from vispeak_node.ros.topics import Delivery
 
 pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
 

@@ -43,8 +43,8 @@ def test_asking_for_the_kind_changes_nothing_else(model, kinds, ahead):
     known = {label for label, _ in OPTIONS}
     for output in asked:
         if isinstance(output, ReplyStarted | ReplyFinished) and output.trigger.value == "visual":
-            assert output.event in known and 0 < output.event_score <= 1
-    assert all(o.event == "" for o in plain if isinstance(o, ReplyFinished))
+            assert output.event_label in known and 0 < output.event_score <= 1
+    assert all(o.event_label == "" for o in plain if isinstance(o, ReplyFinished))
 
 
 def test_a_reply_carries_the_heads_likeliest_event(model):
@@ -58,7 +58,9 @@ def test_a_reply_carries_the_heads_likeliest_event(model):
     for reply in started:
         shares = scores[reply.stamp]
         best = max(LABELS[1:], key=lambda label: shares[label])
-        assert reply.event == best and reply.event_score == pytest.approx(shares[best] / (1 - shares["none"]), rel=1e-4)
+        assert reply.event_label == best and reply.event_score == pytest.approx(
+            shares[best] / (1 - shares["none"]), rel=1e-4
+        )
 
 
 def test_without_letters_in_the_tokenizer_the_kind_is_unknown(model, monkeypatch):

@@ -11,36 +11,37 @@ import logging
 import queue
 import threading
 import time
-import uuid
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
-from vispeak_node.ros.images import check_image, decompress, to_rgb
+from vispeak_node.ros.anomalies import AnomalyWatch
+from vispeak_node.ros.intake import DIALECTS, Intake
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import (
-    Attention,
     AudioDataStamped,
     AudioInfo,
+    AudioStamped,
+    Bool,
     CompressedImage,
+    DiagnosticArray,
+    DiagnosticStatus,
     Header,
     Image,
-    Response,
+    State,
     String,
     Time,
 )
-from vispeak_node.ros.sound import check_info, to_samples
-from vispeak_node.runtime.outputs import Output, ReplyFinished, Score, Trigger
-from vispeak_node.stream.events import NANOSECONDS, Event
-from vispeak_node.stream.items import Picture
-from vispeak_node.stream.segmenter import Segmenter, SegmenterConfig
+from vispeak_node.ros.report import Report, diagnosis
+from vispeak_node.ros.speaker import Speaker
+from vispeak_node.ros.topics import TopicNames
+from vispeak_node.runtime.outputs import Output
+from vispeak_node.stream.events import Event, ResetEvent
 
 logger = logging.getLogger(__name__)
 
-MAX_IMAGE_BYTES = 64 * 2**20
-# see Response.CONSTANTS; what kind of event it was is not known yet
-_TRIGGERS = {Trigger.VISUAL: 5, Trigger.TEXT: 0, Trigger.VOICE: 0}
+_QUIET = 3.0  # s without an event after which the node is idle
+_PULSE = 1.0  # s between diagnoses
 
 
 class SessionLike(Protocol):
@@ -54,35 +55,37 @@ class SessionLike(Protocol):
         """See `runtime.session.Session.reset`."""
         ...
 
+    @property
+    def speaking(self) -> bool:
+        """Whether a reply is under way."""
+        ...
+
 
 @dataclass(frozen=True)
 class AssistantConfig:
-    """Topics and limits of the node."""
+    """How the node takes its inputs and tells its findings.
 
-    image_topic: str = "/camera/image_raw"  # sensor_msgs/Image
-    compressed_topic: str = "/camera/image_raw/compressed"  # sensor_msgs/CompressedImage
-    audio_topic: str = "/audio"  # audio_common_msgs/AudioDataStamped
-    audio_info_topic: str = "/audio_info"  # audio_common_msgs/AudioInfo
-    query_topic: str = "/vispeak/query"  # std_msgs/String
-    response_topic: str = "/vispeak/response"  # vispeak_msgs/Response
-    response_text_topic: str = "/vispeak/response_text"  # std_msgs/String
-    attention_topic: str = "/vispeak/attention"  # vispeak_msgs/Attention
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
     audio: bool = False  # whether sound is listened to: frames then wait for their second of it
+    audio_dialect: str = "ros-drivers"  # whose audio_common_msgs: ros-drivers or mgonzs13
     frames_per_second: int = 1  # frames that the model reads, 1 or 2
     max_waiting: int = 16  # events that may wait for the model; beyond it the oldest are dropped
     max_query_length: int = 4096  # characters; a longer query is refused
+    min_event_score: float = 0.5  # an event whose kind is less likely than this is of unknown kind
+    anomaly_clear: float = 3.0  # s without sign of an anomaly after which it is over
+    anomaly_hold: float = 10.0  # s after which it is over where the checkpoint cannot tell
 
-
-@dataclass
-class Report:
-    """What happened so far."""
-
-    received: Counter[str] = field(default_factory=Counter)  # messages by topic
-    refused: Counter[str] = field(default_factory=Counter)  # messages by topic and reason
-    dropped_events: int = 0  # the model was too slow
-    duplicates: int = 0  # replies not published because the same words were just said
-    replies: int = 0
-    deepest: int = 0  # most events that ever waited at once
+    def __post_init__(self) -> None:
+        if self.audio_dialect not in DIALECTS:
+            raise ValueError(f"audio_dialect {self.audio_dialect!r} is unknown; use one of {', '.join(DIALECTS)}")
+        for name, least in (("max_waiting", 1), ("max_query_length", 1), ("anomaly_clear", 0), ("anomaly_hold", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if not 0 <= self.min_event_score <= 1:
+            raise ValueError(f"min_event_score must lie between 0 and 1, not {self.min_event_score}")
 
 
 class Assistant:
@@ -92,21 +95,30 @@ class Assistant:
         session: used by one thread only, the assistant's.
         config: see `AssistantConfig`.
         publish: takes a topic and a message; called from the assistant's thread.
+        names: of the topics.
+        facts: shown in diagnostics, such as model and device.
     """
 
-    def __init__(self, session: SessionLike, config: AssistantConfig, publish: Callable[[str, Message], None]) -> None:
-        self.config = config
+    def __init__(
+        self,
+        session: SessionLike,
+        config: AssistantConfig,
+        publish: Callable[[str, Message], None],
+        names: TopicNames | None = None,
+        facts: dict[str, str] | None = None,
+    ) -> None:
+        self.config, self.names = config, names or TopicNames()
         self.report = Report()
-        self.segmenter = Segmenter(SegmenterConfig(config.frames_per_second, has_sound=config.audio))
-        self._session = session
-        self._publish = publish
+        self.intake = Intake(config.frames_per_second, config.audio, config.max_query_length)
+        self._session, self._publish, self._facts = session, publish, facts or {}
+        watch = AnomalyWatch(config.anomaly_clear, config.anomaly_hold)
+        self._speaker = Speaker(self.names, publish, self.report, watch, config.min_event_score)
         self._lock = threading.Lock()  # callbacks may come from several threads
         self._events: queue.Queue[tuple[Event, float]] = queue.Queue(config.max_waiting)
-        self._info: AudioInfo | None = None
-        self._frame_id = ""
-        self._newest = 0  # ns, stamp of the newest input
-        self._run_id = uuid.uuid4().hex[:8]
-        self._arrived: dict[int, float] = {}  # stamp of an event -> when it came, for latencies
+        self._enabled = True
+        self._state = ""
+        self._last_event = float("-inf")  # monotonic s
+        self._next_pulse = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -123,23 +135,52 @@ class Assistant:
 
     def on_image(self, message: Image) -> None:
         """Takes a frame."""
-        self._take(self.config.image_topic, lambda: self._image(message))
+        self._take(self.names.image, lambda: self.intake.image(message))
 
     def on_compressed(self, message: CompressedImage) -> None:
         """Takes a compressed frame."""
-        self._take(self.config.compressed_topic, lambda: self._compressed(message))
+        self._take(self.names.compressed, lambda: self.intake.compressed(message))
 
     def on_audio_info(self, message: AudioInfo) -> None:
         """Takes what the bytes of sound mean."""
-        self._take(self.config.audio_info_topic, lambda: self._audio_info(message))
+        self._take(self.names.audio_info, lambda: self.intake.audio_info(message))
 
     def on_audio(self, message: AudioDataStamped) -> None:
         """Takes sound."""
-        self._take(self.config.audio_topic, lambda: self._audio(message))
+        self._take(self.names.audio, lambda: self.intake.audio(message))
+
+    def on_audio_stamped(self, message: AudioStamped) -> None:
+        """Takes sound of the other dialect."""
+        self._take(self.names.audio, lambda: self.intake.audio_stamped(message))
 
     def on_query(self, message: String) -> None:
         """Takes a typed question."""
-        self._take(self.config.query_topic, lambda: self._query(message))
+        self._take(self.names.query, lambda: self.intake.query(message))
+
+    def on_enable(self, message: Bool) -> None:
+        """Switches the node off or on; what it knows stays."""
+        self.enabled = message.data
+
+    def on_reset(self, message: Bool) -> None:
+        """Makes the node forget, if the message says true."""
+        if message.data:
+            self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything seen and said."""
+        with self._lock:
+            for event in self.intake.reset():
+                self._enqueue(event)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether inputs are read; while not, they are counted and ignored."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, wanted: bool) -> None:
+        with self._lock:
+            self._enabled = wanted
 
     def on_bad(self, topic: str, error: ValueError) -> None:
         """Counts a message that was refused, and says so once for every reason."""
@@ -155,9 +196,31 @@ class Assistant:
         """Events that wait for the model."""
         return self._events.qsize()
 
+    def handlers(self) -> dict[str, Callable[..., None]]:
+        """Which method takes the messages of which input topic."""
+        names = self.names
+        sound = self.on_audio_stamped if self.config.audio_dialect == "mgonzs13" else self.on_audio
+        return {
+            names.image: self.on_image,
+            names.compressed: self.on_compressed,
+            names.audio: sound,
+            names.audio_info: self.on_audio_info,
+            names.query: self.on_query,
+            names.enable: self.on_enable,
+            names.reset: self.on_reset,
+        }
+
+    def status(self) -> DiagnosticStatus:
+        """How the node is doing."""
+        facts = self._facts | {"state": self._state}
+        return diagnosis(self.report, self.intake.segmenter.counters, facts, time.monotonic())
+
     def _take(self, topic: str, work: Callable[[], list[Event]]) -> None:
         with self._lock:
             self.report.received[topic] += 1
+            if not self._enabled:
+                self.report.ignored += 1
+                return
             try:
                 events = work()
             except ValueError as error:
@@ -165,47 +228,6 @@ class Assistant:
                 return
             for event in events:
                 self._enqueue(event)
-
-    def _image(self, message: Image) -> list[Event]:
-        check_image(message)
-        return self._frame(message.header, lambda: to_rgb(message))
-
-    def _compressed(self, message: CompressedImage) -> list[Event]:
-        if not 0 < len(message.data) <= MAX_IMAGE_BYTES:
-            raise ValueError(f"a compressed image of {len(message.data)} bytes")
-        return self._frame(message.header, lambda: decompress(message))
-
-    def _frame(self, header: Header, picture: Picture) -> list[Event]:
-        events = self.segmenter.push_frame(self._stamp(header), picture)
-        self._frame_id = header.frame_id
-        return events
-
-    def _audio_info(self, message: AudioInfo) -> list[Event]:
-        check_info(message)
-        self._info = message
-        return []
-
-    def _audio(self, message: AudioDataStamped) -> list[Event]:
-        if not self.config.audio:
-            raise ValueError("the node was started without --audio")
-        if self._info is None:
-            raise ValueError(f"nothing came on {self.config.audio_info_topic} yet, so the sound's format is unknown")
-        samples = to_samples(message, self._info)
-        return self.segmenter.push_sound(self._stamp(message.header), samples, self._info.sample_rate)
-
-    def _query(self, message: String) -> list[Event]:
-        if len(message.data) > self.config.max_query_length:
-            raise ValueError(
-                f"a query of {len(message.data)} characters; at most {self.config.max_query_length} are read"
-            )
-        return self.segmenter.push_text(self._newest, message.data)
-
-    def _stamp(self, header: Header) -> int:
-        if header.stamp.nanosec >= NANOSECONDS or header.stamp.sec < 0:
-            raise ValueError(f"a stamp of {header.stamp.sec} s and {header.stamp.nanosec} ns")
-        stamp = header.stamp.ns or time.time_ns()  # drivers that do not stamp send zero
-        self._newest = max(self._newest, stamp)
-        return stamp
 
     def _enqueue(self, event: Event) -> None:
         while True:
@@ -216,53 +238,73 @@ class Assistant:
                 try:
                     self._events.get_nowait()
                     self.report.dropped_events += 1
+                    self.report.last_drop = time.monotonic()
                 except queue.Empty:
                     pass  # the model's thread was faster
         self.report.deepest = max(self.report.deepest, self._events.qsize())
 
     def _run(self) -> None:
+        self._speaker.begin()
         while not self._stop.is_set():
             try:
                 event, arrived = self._events.get(timeout=0.1)
             except queue.Empty:
+                self._pulse()
                 continue
-            self._arrived[event.stamp] = arrived
-            try:
-                outputs = self._session.push(event)
-            except ValueError as error:
-                self.on_bad("session", error)
-                continue
-            for output in outputs:
-                self._tell(output)
-            self._arrived = {stamp: at for stamp, at in self._arrived.items() if arrived - at < 60}
+            self._read(event, arrived)
+            self._pulse()
 
-    def _tell(self, output: Output) -> None:
-        if isinstance(output, Score):
-            header = Header(Time.from_ns(output.stamp), self._frame_id)
-            attention = Attention(
-                header, output.score, output.total, output.threshold, output.speaking, output.fired
-            )  # fmt: skip
-            self._publish(self.config.attention_topic, attention)
-        elif isinstance(output, ReplyFinished):
-            self._reply(output)
-
-    def _reply(self, reply: ReplyFinished) -> None:
-        if reply.duplicate:
-            self.report.duplicates += 1
+    def _read(self, event: Event, arrived: float) -> None:
+        self._last_event = time.monotonic()
+        self._speaker.frame_id = self.intake.frame_id
+        self._speaker.arrived(event.stamp, arrived)
+        try:
+            outputs = self._session.push(event)
+        except ValueError as error:
+            self.on_bad("session", error)
             return
-        self.report.replies += 1
-        response = Response(
-            header=Header(Time.from_ns(reply.end), self._frame_id),
-            id=f"{self._run_id}-{reply.reply_id}",
-            seq=0,
-            is_final=True,
-            trigger=_TRIGGERS[reply.trigger],
-            text=reply.text,
-            trigger_label=reply.trigger.value,
-            confidence=reply.score,
-            segment_start=Time.from_ns(reply.start),
-            latency_s=time.monotonic() - self._arrived.get(reply.start, time.monotonic()),
-            interrupted=reply.interrupted,
-        )
-        self._publish(self.config.response_topic, response)
-        self._publish(self.config.response_text_topic, String(reply.text))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong inside the model, the node lives on
+            self._recover(event.stamp, error)
+            return
+        for output in outputs:
+            self._speaker.tell(output)
+        if isinstance(event, ResetEvent):
+            self._speaker.forget(event.stamp)
+        now = time.monotonic()
+        self.report.event_read(now, now - arrived)
+
+    def _recover(self, stamp: int, error: Exception) -> None:
+        """The model failed: begin afresh, and say so."""
+        self.report.errors += 1
+        self.report.last_error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        logger.error("the model failed and starts afresh: %s", self.report.last_error)
+        self._show("error")
+        for output in self._session.reset(stamp):
+            self._speaker.tell(output)
+
+    def _pulse(self) -> None:
+        """Tells the state when it changes, and a diagnosis every second."""
+        now = time.monotonic()
+        self._show(self._present_state(now))
+        if now >= self._next_pulse:
+            self._next_pulse = now + _PULSE
+            header = Header(Time.from_ns(time.time_ns()), "")
+            self._publish(self.names.diagnostics, DiagnosticArray(header, (self.status(),)))
+
+    def _present_state(self, now: float) -> str:
+        if not self._enabled or now - self._last_event > _QUIET:
+            return "idle"
+        if self._session.speaking:
+            return "speaking"
+        return "overloaded" if self.report.overloaded(now) else "listening"
+
+    def _show(self, state: str) -> None:
+        if state == self._state:
+            return
+        self._state = state
+        report, now = self.report, time.monotonic()
+        message = State(
+            Header(Time.from_ns(self.intake.newest), self.intake.frame_id), State.CONSTANTS[state.upper()][1],
+            report.rate(now), report.lag, report.dropped_events,
+        )  # fmt: skip
+        self._publish(self.names.state, message)

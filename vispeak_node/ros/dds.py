@@ -11,13 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar
 
 from vispeak_node.ros.idl import raw_type
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.schema import decode, encode, type_hash
+from vispeak_node.ros.topics import Delivery
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,6 @@ Kind = TypeVar("Kind", bound=Message)
 MAX_DOMAIN = 232
 _TICK = 0.1  # s between looks at whether to stop
 _BATCH = 16  # samples taken at once
-
-
-class Delivery(Enum):
-    """Quality of service, by what a topic is for."""
-
-    SENSOR = "sensor"  # best effort, last 5: subscribers match every camera
-    RELIABLE = "reliable"  # last 10: what behaviour trees need, and a player for which every frame counts
 
 
 class DdsNode:
@@ -250,5 +243,9 @@ def _quality(kind: type[Message], delivery: Delivery) -> Any:
     if delivery is Delivery.SENSOR:
         return Qos(Policy.Reliability.BestEffort, Policy.History.KeepLast(5), Policy.Durability.Volatile, userdata)
     reliable = Policy.Reliability.Reliable(duration(milliseconds=100))
+    if delivery is Delivery.LATCHED:
+        kept = Policy.DurabilityService(0, Policy.History.KeepLast(1), -1, -1, -1)
+        last = Policy.WriterDataLifecycle(autodispose=False)
+        return Qos(reliable, Policy.History.KeepLast(1), Policy.Durability.TransientLocal, kept, userdata, last)
     lasting = Policy.WriterDataLifecycle(autodispose=False)
     return Qos(reliable, Policy.History.KeepLast(10), Policy.Durability.Volatile, userdata, lasting)

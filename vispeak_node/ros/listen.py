@@ -8,42 +8,24 @@ import queue
 import sys
 import time
 
-from vispeak_node.ros.assistant import AssistantConfig
-from vispeak_node.ros.dds import DdsNode, Delivery
+from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.message import Message, full_name
-from vispeak_node.ros.messages import (
-    BY_NAME,
-    Attention,
-    AudioDataStamped,
-    AudioInfo,
-    CompressedImage,
-    Image,
-    Response,
-    String,
-)
+from vispeak_node.ros.messages import BY_NAME, AudioDataStamped, AudioInfo, AudioStamped, CompressedImage, Image
 from vispeak_node.ros.schema import to_plain
+from vispeak_node.ros.topics import Delivery, Topic, TopicNames, inputs, outputs
 
-_SENSOR_KINDS = (Image, CompressedImage, AudioDataStamped, AudioInfo)
+_SENSOR_KINDS = (Image, CompressedImage, AudioDataStamped, AudioStamped, AudioInfo)
 
 
-def known_topics() -> dict[str, type[Message]]:
-    """Types of the topics that the node uses by default."""
-    topics = AssistantConfig()
-    return {
-        topics.response_topic: Response,
-        topics.response_text_topic: String,
-        topics.attention_topic: Attention,
-        topics.query_topic: String,
-        topics.image_topic: Image,
-        topics.compressed_topic: CompressedImage,
-        topics.audio_topic: AudioDataStamped,
-        topics.audio_info_topic: AudioInfo,
-    }
+def known_topics() -> dict[str, Topic]:
+    """The topics that the node uses by default."""
+    names = TopicNames()
+    return {topic.name: topic for topic in [*outputs(names), *inputs(names)]}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    topic = AssistantConfig().response_topic
+    topic = TopicNames().response
     parser.add_argument("topic", metavar="TOPIC", nargs="?", default=topic, help=f"(default: {topic})")
     parser.add_argument("--type", metavar="PKG/NAME", help="the topic's type, where it is not one of the node's topics")
     parser.add_argument("--count", type=int, default=0, help="end after so many messages (default: never)")
@@ -56,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     messages: queue.Queue[Message] = queue.Queue(1000)
     deadline = time.monotonic() + args.timeout if args.timeout > 0 else float("inf")
     with DdsNode("vispeak_listener") as node:
+        known = known_topics().get(args.topic)
         delivery = Delivery.SENSOR if kind in _SENSOR_KINDS else Delivery.RELIABLE
+        delivery = known.delivery if known is not None and known.kind is kind else delivery
         node.subscribe(args.topic, kind, lambda message: _offer(messages, message), _complain, delivery)
         node.start()
         count = 0
@@ -73,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _kind(topic: str, type_name: str | None) -> type[Message]:
     if type_name is None:
-        kind = known_topics().get(topic)
-        if kind is None:
+        known = known_topics().get(topic)
+        if known is None:
             raise ValueError(f"{topic}: its type is not known; add --type, one of {', '.join(BY_NAME)}")
-        return kind
+        return known.kind
     name = type_name if type_name.count("/") == 2 else full_name(type_name)
     if name not in BY_NAME:
         raise ValueError(f"--type {type_name}: unknown; known are {', '.join(BY_NAME)}")

@@ -10,17 +10,9 @@ import threading
 from pathlib import Path
 
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
-from vispeak_node.ros.dds import DdsNode, Delivery
-from vispeak_node.ros.message import Message
-from vispeak_node.ros.messages import (
-    Attention,
-    AudioDataStamped,
-    AudioInfo,
-    CompressedImage,
-    Image,
-    Response,
-    String,
-)
+from vispeak_node.ros.dds import DdsNode
+from vispeak_node.ros.messages import Header, State, Time
+from vispeak_node.ros.topics import TopicNames, inputs, outputs
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.settings import add_config_flags, config_from_args, default_model_dir
 
@@ -36,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: float32 on the CPU)"
     )
+    add_config_flags(parser, TopicNames, suffix="-topic")
     add_config_flags(parser, AssistantConfig)
     add_config_flags(parser, SessionConfig)
 
@@ -47,18 +40,24 @@ def run(args: argparse.Namespace) -> int:
     from vispeak_node.runtime.session import load_session  # noqa: PLC0415
 
     config, session_config = config_from_args(AssistantConfig, args), config_from_args(SessionConfig, args)
+    names = config_from_args(TopicNames, args, suffix="_topic")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     dtype = getattr(torch, args.dtype) if args.dtype else None
-    session = load_session(args.model or default_model_dir(), session_config, args.device, dtype)
+    folder = args.model or default_model_dir()
     with DdsNode("vispeak") as node:
-        assistant = Assistant(session, config, node.publish)
+        for topic in outputs(names):
+            node.advertise(topic.name, topic.kind, topic.delivery)
+        node.publish(names.state, loading())
+        session = load_session(folder, session_config, args.device, dtype)
+        facts = {"model": folder.name, "device": args.device, "transport": "dds"}
+        assistant = Assistant(session, config, node.publish, names, facts)
         connect(node, assistant)
         assistant.start()
         node.start()
         # whoever started this process waits for the line
-        sys.stdout.write(f"ready: {config.image_topic} on domain {node.domain_id}\n")
+        sys.stdout.write(f"ready: {names.image} on domain {node.domain_id}\n")
         sys.stdout.flush()
         _serve(assistant, stop)
         assistant.stop()
@@ -66,32 +65,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def loading() -> State:
+    """What a node says of itself before it can say anything else."""
+    return State(Header(Time(), ""), State.CONSTANTS["LOADING"][1], 0.0, 0.0, 0)
+
+
 def connect(node: DdsNode, assistant: Assistant) -> None:
-    """Topics in and out."""
-    config = assistant.config
-    outputs: list[tuple[str, type[Message]]] = [
-        (config.response_topic, Response),
-        (config.response_text_topic, String),
-        (config.attention_topic, Attention),
-    ]
-    for topic, kind in outputs:
-        node.advertise(topic, kind)
-    node.subscribe(config.image_topic, Image, assistant.on_image, assistant.on_bad)
-    node.subscribe(config.compressed_topic, CompressedImage, assistant.on_compressed, assistant.on_bad)
-    node.subscribe(config.query_topic, String, assistant.on_query, assistant.on_bad, Delivery.RELIABLE)
-    if config.audio:
-        node.subscribe(config.audio_info_topic, AudioInfo, assistant.on_audio_info, assistant.on_bad)
-        node.subscribe(config.audio_topic, AudioDataStamped, assistant.on_audio, assistant.on_bad)
+    """Subscribes to the node's inputs."""
+    config, handlers = assistant.config, assistant.handlers()
+    for topic in inputs(assistant.names, config.audio_dialect, config.audio):
+        node.subscribe(topic.name, topic.kind, handlers[topic.name], assistant.on_bad, topic.delivery)
 
 
 def _serve(assistant: Assistant, stop: threading.Event) -> None:
     if stop.wait(_LOOK):
         return
-    config = assistant.config
-    received = assistant.report.received
-    if not received[config.image_topic] and not received[config.compressed_topic]:
+    names, received = assistant.names, assistant.report.received
+    if not received[names.image] and not received[names.compressed]:
         logger.warning(
             "no frames after %g s on %s or %s: is the camera running, on this ROS_DOMAIN_ID, under this name?",
-            _LOOK, config.image_topic, config.compressed_topic,
+            _LOOK, names.image, names.compressed,
         )  # fmt: skip
     stop.wait()

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vispeak_node.ros.assistant import AssistantConfig
 from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.messages import AudioDataStamped, AudioInfo, CompressedImage, Header, Image, Time
 from vispeak_node.ros.sound import from_samples, info_of
+from vispeak_node.ros.topics import TopicNames
 from vispeak_node.stream.events import NANOSECONDS, nanoseconds
 from vispeak_node.stream.files import FileInfo, probe, read_file
 from vispeak_node.stream.items import FrameItem, Item, SoundItem
@@ -33,15 +33,15 @@ _INFO_PERIOD = 1.0  # s between messages that say what the sound is, for readers
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    topics = AssistantConfig()
+    topics = TopicNames()
     parser.add_argument("file", metavar="FILE", type=Path, help="a video or sound file that FFmpeg can read")
     parser.add_argument("--rate", type=float, default=1.0, help="speed; stamps run with it (default: 1)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, with stamps that go on")
     parser.add_argument("--encoding", choices=("rgb8", "jpeg"), default="rgb8", help="raw frames or JPEG files")
     parser.add_argument("--wait", type=float, default=10.0, help="s to wait for a subscriber (default: 10)")
-    parser.add_argument("--image-topic", default=topics.image_topic)
-    parser.add_argument("--audio-topic", default=topics.audio_topic)
-    parser.add_argument("--audio-info-topic", default=topics.audio_info_topic)
+    parser.add_argument("--image-topic", default=topics.image)
+    parser.add_argument("--audio-topic", default=topics.audio)
+    parser.add_argument("--audio-info-topic", default=topics.audio_info)
 
 
 def run(args: argparse.Namespace) -> int:

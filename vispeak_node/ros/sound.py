@@ -1,13 +1,17 @@
-"""audio_common_msgs sound (ros-drivers' dialect) to float arrays and back."""
+"""audio_common_msgs sound, of either dialect, to arrays and back."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vispeak_node.ros.messages import AudioData, AudioDataStamped, AudioInfo, Header
+from vispeak_node.ros.standard import AudioData, AudioDataStamped, AudioInfo, AudioStamped, Header
 
 FORMATS = ("S16LE", "S16", "s16le")
+_ARRAYS = {1: "float32_data", 2: "int32_data", 8: "int16_data", 16: "int8_data", 32: "uint8_data"}
+_SCALES = {1: (0.0, 1.0), 2: (0.0, 2.0**31), 8: (0.0, 2.0**15), 16: (0.0, 2.0**7), 32: (128.0, 2.0**7)}
 MIN_RATE, MAX_RATE, MAX_CHANNELS = 8_000, 192_000, 8
 
 
@@ -38,6 +42,27 @@ def to_samples(message: AudioDataStamped, info: AudioInfo) -> NDArray[np.int16]:
     if not data.size or data.size % width:
         raise ValueError(f"sound of {data.size} bytes is no whole number of {info.channels}-channel 16-bit samples")
     return data.view("<i2").astype(np.int16).reshape(-1, info.channels)
+
+
+def from_arrays(message: AudioStamped) -> tuple[NDArray[Any], int]:
+    """The samples [n, channels] and rate of the other dialect's sound.
+
+    Raises:
+        ValueError: the format is unknown, or the array that it names is empty or holds no whole number of samples.
+    """
+    info, arrays = message.audio.info, message.audio.audio_data
+    if info.format not in _ARRAYS:
+        raise ValueError(f"sound in PortAudio format {info.format}: {', '.join(map(str, _ARRAYS))} can be read")
+    if not MIN_RATE <= info.rate <= MAX_RATE:
+        raise ValueError(f"sound at {info.rate} Hz: {MIN_RATE} to {MAX_RATE} can be read")
+    if not 1 <= info.channels <= MAX_CHANNELS:
+        raise ValueError(f"sound with {info.channels} channels: 1 to {MAX_CHANNELS} can be read")
+    data = np.asarray(getattr(arrays, _ARRAYS[info.format]))
+    if not data.size or data.size % info.channels:
+        raise ValueError(f"sound of {data.size} values is no whole number of {info.channels}-channel samples")
+    silence, full = _SCALES[info.format]
+    samples = data if info.format in (1, 8) else ((data.astype(np.float64) - silence) / full).astype(np.float32)
+    return samples.reshape(-1, info.channels), info.rate
 
 
 def from_samples(header: Header, samples: NDArray[np.float32]) -> AudioDataStamped:

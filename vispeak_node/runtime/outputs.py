@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from vispeak_node.model.subtasks import split_label
+
 
 class Trigger(str, Enum):
     """Why a reply began."""
@@ -37,7 +39,7 @@ class ReplyStarted:
     stamp: int  # ns, the event that triggered it
     trigger: Trigger
     score: float  # the trigger's total for VISUAL, the start token's probability for TEXT and VOICE
-    event: str = ""  # what kind of event called for it: `subtask` or `subtask/label`; empty if unknown
+    event_label: str = ""  # what kind of event called for it: `subtask` or `subtask/label`; empty if unknown
     event_score: float = 0.0  # its probability among the kinds
 
 
@@ -59,8 +61,18 @@ class ReplyFinished:
     interrupted: bool  # cut by a new trigger, a reset, or the length limit
     token_ids: tuple[int, ...]  # as the model spoke them, start and end markers included
     duplicate: bool = False  # same words as a reply within the duplicate window: not worth publishing
-    event: str = ""  # as in ReplyStarted
+    event_label: str = ""  # as in ReplyStarted
     event_score: float = 0.0
 
+
+__all__ = [  # split_label too: what labels mean, for those who read them
+    "Output",
+    "ReplyFinished",
+    "ReplyStarted",
+    "Score",
+    "TextDelta",
+    "Trigger",
+    "split_label",
+]
 
 Output: TypeAlias = Score | ReplyStarted | TextDelta | ReplyFinished

@@ -59,7 +59,7 @@ class Reply:
             score=self.score,
             interrupted=interrupted,
             token_ids=tuple(self.tokens),
-            event=self.event.label,
+            event_label=self.event.label,
             event_score=self.event.probability,
             duplicate=duplicate,
         )
