@@ -110,3 +110,51 @@ def test_discovery_follows_the_variables():
 def test_names_that_are_no_topic(topic):
     with pytest.raises(ValueError, match=r"topic|empty"):
         mangled(topic)
+
+
+def test_a_late_subscriber_gets_the_newest_of_a_latched_topic(environment):
+    with DdsNode("early", environment) as early:
+        early.advertise("/t/state", String, Delivery.LATCHED)
+        for number in range(5):
+            early.publish("/t/state", String(str(number)))
+        got = []
+        with DdsNode("late", environment) as late:
+            late.subscribe("/t/state", String, got.append, lambda *what: got.append(what), Delivery.LATCHED)
+            late.start()
+            deadline = time.monotonic() + 20
+            while not got and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert got == [String("4")]
+
+
+def test_the_graph_sees_a_node_with_its_endpoints(environment):
+    """Read back as another node of the graph would: rmw_dds_common's topic, transient local."""
+    from cyclonedds.core import Policy, Qos
+    from cyclonedds.domain import DomainParticipant
+    from cyclonedds.sub import DataReader
+    from cyclonedds.topic import Topic
+    from cyclonedds.util import duration
+
+    from vispeak_node.ros.idl import raw_type
+    from vispeak_node.ros.schema import decode
+    from vispeak_node.ros.standard import ParticipantEntitiesInfo
+
+    with DdsNode("shown", environment) as node:
+        node.advertise("/t/text", String)
+        node.subscribe("/t/other", String, lambda message: None, lambda *what: None)
+        node.start()
+        participant = DomainParticipant(node.domain_id)
+        qos = Qos(Policy.Reliability.Reliable(duration(seconds=1)), Policy.Durability.TransientLocal)
+        topic = Topic(participant, "ros_discovery_info", raw_type(ParticipantEntitiesInfo), qos=qos)
+        reader = DataReader(participant, topic, qos=qos)
+        deadline = time.monotonic() + 20
+        samples = []
+        while not samples and time.monotonic() < deadline:
+            samples = [sample for sample in reader.take(10) if sample.sample_info.valid_data]
+            time.sleep(0.01)
+        info = decode(ParticipantEntitiesInfo, samples[-1].cdr)
+        shown = info.node_entities_info_seq[0]
+        assert (shown.node_namespace, shown.node_name) == ("/", "shown")
+        assert len(shown.reader_gid_seq) == len(shown.writer_gid_seq) == 1
+        assert len({gid.data.tobytes() for gid in (info.gid, *shown.reader_gid_seq, *shown.writer_gid_seq)}) == 3
+        assert all(gid.data.tobytes()[:12] == info.gid.data.tobytes()[:12] for gid in shown.writer_gid_seq)

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
+from vispeak_node.ros.discovery import TOPIC, entities
 from vispeak_node.ros.idl import raw_type
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.schema import decode, encode, type_hash
+from vispeak_node.ros.standard import ParticipantEntitiesInfo
 from vispeak_node.ros.topics import Delivery
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class DdsNode:
     """A participant with topics; close it, or use it as a context.
 
     Args:
-        name: for logs.
+        name: of the node in the graph.
         environment: where ROS_DOMAIN_ID and its like are read; the process's by default.
 
     Raises:
@@ -60,6 +62,7 @@ class DdsNode:
         self._writers: dict[str, Any] = {}
         self._readers: list[tuple[str, Any, Callable[[bytes], None]]] = []
         self._conditions: list[Any] = []
+        self._announcer: Any = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -109,9 +112,24 @@ class DdsNode:
         self._readers.append((topic, reader, deliver))
 
     def start(self) -> None:
-        """Begins to deliver messages, in a thread of its own."""
+        """Begins to deliver messages, in a thread of its own, and shows the node to the graph."""
+        self.announce()
         self._thread = threading.Thread(target=self._read, name=f"{self.name}-dds", daemon=True)
         self._thread.start()
+
+    def announce(self) -> None:
+        """Tells the graph which endpoints this node has, so that `ros2 node list` and `info` know it."""
+        from cyclonedds.pub import DataWriter  # noqa: PLC0415
+        from cyclonedds.topic import Topic  # noqa: PLC0415
+
+        kind = ParticipantEntitiesInfo
+        if self._announcer is None:
+            qos = _quality(kind, Delivery.LATCHED)
+            topic = Topic(self._participant, TOPIC, raw_type(kind), qos=qos)
+            self._announcer = DataWriter(self._participant, topic, qos=qos)
+        readers = [reader for _, reader, _ in self._readers]
+        info = entities(self.name, "/", self._participant, readers, self._writers.values())
+        self._announcer.write(raw_type(kind)(encode(info)))
 
     def num_subscribers(self, topic: str) -> int:
         """Readers that an advertised topic has now."""
