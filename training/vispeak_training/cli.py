@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     tiny.add_argument("--clips", type=int, default=2400, help="training clips")
     tiny.add_argument("--rooms", type=int, default=3200, help="rooms of eight single frames, for learning to see")
     tiny.add_argument("--held-out", type=int, default=200, help="clips for measuring, of other figures and rooms")
+    tiny.add_argument("--validation", type=int, default=150, help="clips for choosing the threshold")
     tiny.add_argument("--vision-epochs", type=int, default=None)
     tiny.add_argument("--picture-steps", type=int, default=None)
     tiny.add_argument("--stream-steps", type=int, default=None)
@@ -51,11 +52,13 @@ def _dataset(folder: Path, count: int, size: int, kind: str) -> Path:
         raise ValueError(f"nothing can be rendered here ({error}); install mujoco and a GL library such as libegl1")
     if kind == "frames":
         return render_frames(count, size, folder)
-    return render_dataset(count, size, folder, held_out=kind == "held_out")
+    return render_dataset(count, size, folder, kind)
 
 
 def _tiny(arguments: argparse.Namespace) -> int:
-    from vispeak_training import seeing, speaking, tiny  # noqa: PLC0415 - torch is slow to import
+    from vispeak_node.model.checkpoint import load_model  # noqa: PLC0415 - torch is slow to import
+    from vispeak_training import seeing, speaking, tiny  # noqa: PLC0415
+    from vispeak_training.calibrate import calibrate  # noqa: PLC0415
 
     names = ("vision_epochs", "picture_steps", "stream_steps", "seed")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -70,6 +73,10 @@ def _tiny(arguments: argparse.Namespace) -> int:
     seeing.fold_scale(model, rooms[:100])
     history = speaking.train_streams(model, rooms + clips, clips, vocabulary, config)
     _save(model, arguments.out)
+    validation = read_dataset(_dataset(arguments.data, arguments.validation, config.image_size, kind="validation"))
+    rounded = load_model(arguments.out)  # the weights as they are stored
+    logging.info("threshold: %g", calibrate(rounded, vocabulary, validation))
+    _save(rounded, arguments.out)
     record = {"config": asdict(config), "clips": len(clips), "frame_accuracy": accuracy, "loss": history}
     (arguments.data / "training.json").write_text(json.dumps(record) + "\n")
     return _measure(argparse.Namespace(model=arguments.out, data=arguments.data, held_out=arguments.held_out))

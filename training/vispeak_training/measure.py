@@ -19,7 +19,13 @@ from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 TOLERANCE = 1  # frames after an event's end in which its reply still counts (the published protocol allows 2 s)
 
 
-def measure(model: ViSpeakModel, vocabulary: Vocabulary, clips: list[SampledClip]) -> dict[str, Any]:
+def measure(
+    model: ViSpeakModel,
+    vocabulary: Vocabulary,
+    clips: list[SampledClip],
+    config: SessionConfig | None = None,
+    questions: bool = True,
+) -> dict[str, Any]:
     """Events noticed, false replies and answers, over clips at one frame a second.
 
     An event is noticed when a reply starts at a frame of it (or the one after) and its text is one that was taught
@@ -30,7 +36,7 @@ def measure(model: ViSpeakModel, vocabulary: Vocabulary, clips: list[SampledClip
     for clip in tqdm(clips, desc="measuring", disable=None):
         due = _events(clip)
         events += len(due)
-        for start, text in _replies(Session(model, vocabulary, SessionConfig()), clip):
+        for start, text in _replies(Session(model, vocabulary, config), clip):
             match = next((e for e in due if e["first"] <= start <= e["last"] + TOLERANCE and not e["noticed"]), None)
             if match is None:
                 false += 1
@@ -39,7 +45,7 @@ def measure(model: ViSpeakModel, vocabulary: Vocabulary, clips: list[SampledClip
             noticed += 1
             named += text in REPLIES[match["act"]]
         middle = len(clip.labels) // 2
-        if clip.labels[middle] != UNSETTLED:
+        if questions and clip.labels[middle] != UNSETTLED:
             asked += 1
             answered += _ask(Session(model, vocabulary, SessionConfig(proactive=False)), clip, middle)
     seconds = sum(len(clip.labels) for clip in clips)

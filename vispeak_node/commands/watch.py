@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     device, dtype = parse_device(args.device), parse_dtype(args.dtype)
     session = load_session(args.model or default_model_dir(), config, device, dtype)
-    timeline = Timeline(args.file.name, config.threshold, questions=args.ask)
+    timeline = Timeline(args.file.name, session.config.threshold, questions=args.ask)
     write = write_json if args.json else write_reply
     with tqdm(total=duration, unit="s", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
         for event in with_questions(read_events(args.file), args.ask):

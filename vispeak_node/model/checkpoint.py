@@ -215,6 +215,7 @@ def config_to_dict(config: ModelConfig) -> dict[str, Any]:
         "pooling_size": config.pooling_size,
         "image_aspect_ratio": config.image_aspect_ratio,
         "use_informative_head": config.informative_head,
+        "informative_threshold": config.threshold,
         **({"event_labels": list(config.event_labels)} if config.event_labels else {}),
         "vision_config": dataclasses.asdict(config.vision),
         "audio_config": dataclasses.asdict(config.audio),

@@ -91,6 +91,7 @@ class ModelConfig:
     pooling_size: int = 2  # side of the square of tokens that pooling folds into one
     image_aspect_ratio: str = "square"  # "square" crops the centre, "pad" letterboxes with the mean colour
     informative_head: bool = True  # whether the checkpoint can score moments
+    threshold: float = 0.35  # sum of the last scores above which it should speak: the published one, or calibrated
     event_labels: tuple[str, ...] = ()  # classes of the event head, `none` first; empty where there is no such head
 
     @property
@@ -139,6 +140,7 @@ class ModelConfig:
             pooling_size=_positive(raw, "pooling_size", 1),
             image_aspect_ratio=raw.get("image_aspect_ratio", "square"),
             informative_head=bool(raw.get("use_informative_head", False)),
+            threshold=_threshold(raw.get("informative_threshold", 0.35)),
             event_labels=_labels(raw.get("event_labels", [])),
         )
         config.check()
@@ -177,6 +179,12 @@ def _positive(raw: Mapping[str, Any], key: str, default: int | None = None) -> i
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
         raise ValueError(f"config.json: {key} must be a positive integer, not {value!r}")
     return value
+
+
+def _threshold(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
+        raise ValueError(f"config.json: informative_threshold must be a positive number, not {value!r}")
+    return float(value)
 
 
 def _labels(value: Any) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ class SessionConfig:
 
     system_prompt: str = "vispeak"  # name of a published prompt: vispeak, online, video, ...
     proactive: bool = True  # whether the informative head may start replies
-    threshold: float = 0.35  # a reply starts when the scores in the window add up to more than this
+    threshold: float = 0.0  # a reply starts when the scores in the window add up to more; 0 takes the checkpoint's own
     window: int = 3  # how many of the last scores are added
     first_score_is_zero: bool = True  # the published rule: after a start or a reply, one score is not counted
     score_events: str = "image"  # image: scores at frames only; all: at every segment, as published

@@ -10,6 +10,7 @@ Shape legend: T positions, D hidden.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,6 +48,8 @@ class Session:
 
     def __init__(self, model: ViSpeakModel, vocabulary: Vocabulary, config: SessionConfig | None = None) -> None:
         self.config = config or SessionConfig()
+        if not self.config.threshold:
+            self.config = dataclasses.replace(self.config, threshold=model.config.threshold)
         if self.config.proactive and model.informative_head is None:
             raise ValueError("this checkpoint has no informative head: it answers questions only; use proactive=False")
         self._model = model

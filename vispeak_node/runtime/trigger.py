@@ -1,4 +1,4 @@
-"""When scores add up to a reason to speak (published rule: spec of generation, sum of the last three above 0.35)."""
+"""When scores add up to a reason to speak: the sum of the last three lies above a threshold (published: 0.35)."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from vispeak_training.theatre.scene import Scene
 from vispeak_training.theatre.script import fixed_script, make_script
 
 HELD_OUT = 1_000_000  # added to the seed of clips that no model may learn from
+_VALIDATION = 500_000  # first seed of clips for choosing a threshold
 UNSETTLED = -1  # label of a frame between two acts
 
 
@@ -51,14 +52,18 @@ def sample_clip(seed: int, size: int, held_out: bool = False) -> SampledClip:
     return SampledClip(np.stack(frames), np.array(labels), np.array(starts), times, np.array(keypoints, np.float32))
 
 
-def render_dataset(count: int, size: int, folder: Path, held_out: bool = False, processes: int = 2) -> Path:
-    """Renders clips 0..count-1 in parallel and writes them to one .npz.
+SPLITS = ("train", "validation", "held_out")
 
-    Returns:
-        The file, `train.npz` or `held_out.npz`.
+
+def render_dataset(count: int, size: int, folder: Path, split: str = "train", processes: int = 2) -> Path:
+    """Renders `count` clips in parallel and writes them to one .npz named after the split.
+
+    Validation clips show figures and rooms of the kinds that training clips have, held-out clips those that they have
+    not; no clip is in two splits.
     """
-    jobs = [(seed, size, held_out) for seed in range(count)]
-    return _render(_job, jobs, folder / ("held_out.npz" if held_out else "train.npz"), processes)
+    first = _VALIDATION if split == "validation" else 0
+    jobs = [(first + seed, size, split == "held_out") for seed in range(count)]
+    return _render(_job, jobs, folder / f"{split}.npz", processes)
 
 
 def _render(make: Callable[[Any], SampledClip], jobs: list[Any], path: Path, processes: int) -> Path:
