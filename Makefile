@@ -36,7 +36,7 @@ $(BIN)/.torch: constraints.txt
 	touch $@
 
 $(VENV)/.ready-run: $(BIN)/.torch $(SETUP)
-	$(PIP) -e '.[plot]'
+	$(PIP) -e '.[plot,tree]'
 	touch $@
 
 $(VENV)/.ready-dev: $(BIN)/.torch $(SETUP)
