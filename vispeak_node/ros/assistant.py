@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vispeak_node.ros.anomalies import AnomalyWatch
+from vispeak_node.ros.asking import Askers, Question
 from vispeak_node.ros.intake import DIALECTS, Intake
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import (
@@ -114,6 +115,7 @@ class Assistant:
         watch = AnomalyWatch(config.anomaly_clear, config.anomaly_hold)
         self._speaker = Speaker(self.names, publish, self.report, watch, config.min_event_score)
         self._lock = threading.Lock()  # callbacks may come from several threads
+        self._askers = Askers()
         self._events: queue.Queue[tuple[Event, float]] = queue.Queue(config.max_waiting)
         self._enabled = True
         self._state = ""
@@ -156,6 +158,24 @@ class Assistant:
     def on_query(self, message: String) -> None:
         """Takes a typed question."""
         self._take(self.names.query, lambda: self.intake.query(message))
+
+    def ask(self, question: Question) -> None:
+        """Puts a question for whose answer somebody waits.
+
+        Raises:
+            ValueError: it is empty or too long, or the node is switched off.
+        """
+        if not self._enabled:
+            raise ValueError("the node is switched off")
+        with self._lock:
+            events = self.intake.query(String(question.text))
+            self._askers.add(question)
+            for event in events:
+                self._enqueue(event)
+
+    def withdraw(self, question: Question) -> None:
+        """Nobody waits for this answer any more."""
+        self._askers.withdraw(question)
 
     def on_enable(self, message: Bool) -> None:
         """Switches the node off or on; what it knows stays."""
@@ -268,6 +288,7 @@ class Assistant:
             return
         for output in outputs:
             self._speaker.tell(output)
+            self._askers.hear(output)
         if isinstance(event, ResetEvent):
             self._speaker.forget(event.stamp)
         now = time.monotonic()

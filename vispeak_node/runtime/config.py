@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
 
+# settings that a running session takes over at its next event (the prompt: after its next reset)
+CHANGEABLE = frozenset(
+    {"system_prompt", "threshold", "refractory", "visual_interruption", "answer_timeout", "max_reply_tokens"}
+)
+
 
 @dataclass(frozen=True)
 class SessionConfig:

@@ -23,7 +23,7 @@ from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.cache import GrowingCache
-from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.config import CHANGEABLE, SessionConfig
 from vispeak_node.runtime.encoders import Kind, Segment, SegmentEncoder
 from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
 from vispeak_node.runtime.recogniser import UNKNOWN, Recognised, Recogniser
@@ -52,8 +52,8 @@ class Session:
             self.config = dataclasses.replace(self.config, threshold=model.config.threshold)
         if self.config.proactive and model.informative_head is None:
             raise ValueError("this checkpoint has no informative head: it answers questions only; use proactive=False")
-        self._model = model
-        self._vocabulary = vocabulary
+        self.model = model
+        self.vocabulary = vocabulary
         with torch.inference_mode():
             self._encoder = SegmentEncoder(model, vocabulary, self.config.max_query_tokens)
             self._pad_1D = self._encoder.embed([vocabulary.pad])
@@ -66,6 +66,21 @@ class Session:
         self.num_restarts = 0  # how often the context was full and began afresh
         self._now = 0  # ns, the newest event
         self._forget()
+
+    def configure(self, **changes: object) -> None:
+        """Changes settings while the stream goes on; another thread may call it.
+
+        Raises:
+            ValueError: a setting is unknown, cannot be changed under way, or has a value that makes no sense.
+        """
+        fixed = sorted(changes.keys() - CHANGEABLE)
+        if fixed:
+            raise ValueError(f"{fixed[0]} cannot be changed while the session runs; it is one of the first settings")
+        config = dataclasses.replace(self.config, **changes)  # type: ignore[arg-type]
+        if not config.threshold:
+            config = dataclasses.replace(config, threshold=self.model.config.threshold)
+        self.config = config
+        self._trigger.configure(config)
 
     def push(self, event: Event) -> list[Output]:
         """Reads one event.
@@ -215,7 +230,7 @@ class Session:
             if token is not None:
                 if self._reply is not None:
                     outputs += self._end_reply(interrupted=True)
-                trigger = Trigger.VOICE if token == self._vocabulary.answer_voice else Trigger.TEXT
+                trigger = Trigger.VOICE if token == self.vocabulary.answer_voice else Trigger.TEXT
                 outputs += self._start_reply(segment.stamp, trigger, probability, token)
                 self._question = None
         if self._scored(segment):
@@ -231,23 +246,23 @@ class Session:
 
     def _first_word(self, segment: Segment, end_1D: Tensor) -> tuple[int | None, float]:
         """The start of an answer, if the model begins one here."""
-        logits_V = self._model.lm_head(end_1D)[0]
+        logits_V = self.model.lm_head(end_1D)[0]
         token = int(logits_V.argmax())
         speaking = self._reply is not None
         if self._question is not None or not self.config.proactive:
             # while it speaks, the next word of the reply is predicted here too; only a start marker is a new answer
-            begins = token in self._vocabulary.starts if speaking else token not in self._vocabulary.silences
+            begins = token in self.vocabulary.starts if speaking else token not in self.vocabulary.silences
         else:
-            begins = token == self._vocabulary.answer_voice
+            begins = token == self.vocabulary.answer_voice
         return (token, float(logits_V.float().softmax(-1)[token])) if begins else (None, 0.0)
 
     def _scored(self, segment: Segment) -> bool:
-        if self._model.informative_head is None or not self.config.proactive:
+        if self.model.informative_head is None or not self.config.proactive:
             return False
         return segment.kind is Kind.IMAGE or self.config.score_events == "all"
 
     def _score(self, segment: Segment, visual_1D: Tensor, free: bool) -> list[Output]:
-        score = float(self._model.informative(visual_1D).float().sigmoid())
+        score = float(self.model.informative(visual_1D).float().sigmoid())
         total, fires = self._trigger.add(segment.stamp, score)
         speaking = self._reply is not None
         fires = fires and free and (not speaking or self.config.visual_interruption)
@@ -257,7 +272,7 @@ class Session:
             if speaking:
                 outputs += self._end_reply(interrupted=True)
             self._trigger.fired(segment.stamp)
-            start = self._vocabulary.answer_visual
+            start = self.vocabulary.answer_visual
             outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, start, self._recognise(events))
         return outputs
 
@@ -281,7 +296,7 @@ class Session:
         self, stamp: int, trigger: Trigger, score: float, token: int, event: Recognised = UNKNOWN
     ) -> list[Output]:
         self._num_replies += 1
-        self._reply = Reply(self._num_replies, stamp, trigger, score, self._vocabulary, event)
+        self._reply = Reply(self._num_replies, stamp, trigger, score, self.vocabulary, event)
         self._reply.add(token)
         self._owed = [token]
         self._trigger.rearm()
@@ -290,7 +305,7 @@ class Session:
     def _take_token(self, hidden_1D: Tensor) -> list[Output]:
         """The reply's next token, chosen from the hidden state of the newest position."""
         assert self._reply is not None
-        token = int(self._model.lm_head(hidden_1D[-1:]).argmax())
+        token = int(self.model.lm_head(hidden_1D[-1:]).argmax())
         self._reply.add(token)
         self._owed = [token]
         if self._reply.done:
@@ -323,8 +338,8 @@ class Session:
         self._owed, self._owed_pads = [], 0
         if prefill and self.config.prefill_order == "reference":
             agent_TD, user_TD = user_TD, agent_TD
-        embeds_1TD = self._model.combine(agent_TD, user_TD)[None]
-        hidden_1TD = self._model.forward_embeds(embeds_1TD, start=len(self._cache), cache=self._cache)
+        embeds_1TD = self.model.combine(agent_TD, user_TD)[None]
+        hidden_1TD = self.model.forward_embeds(embeds_1TD, start=len(self._cache), cache=self._cache)
         return hidden_1TD[0, extra:]
 
 

@@ -17,6 +17,10 @@ class TriggerWindow:
         self._first = True
         self._last_fire: int | None = None
 
+    def configure(self, config: SessionConfig) -> None:
+        """Other thresholds and times from now on; the window's length stays."""
+        self._config = config
+
     def rearm(self) -> None:
         """Starts a new window: a reply began or ended."""
         self._scores.clear()

@@ -1,0 +1,111 @@
+"""ROS parameters from the config dataclasses: names, types, descriptions, ranges, and which may change when."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from vispeak_node.ros.assistant import AssistantConfig
+from vispeak_node.runtime.config import CHANGEABLE, SessionConfig
+from vispeak_node.settings import field_comments
+
+QOS = ("SENSOR_DATA", "SYSTEM_DEFAULT", "DEFAULT")
+
+
+@dataclass(frozen=True)
+class RosConfig:
+    """What only the ROS node has.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    model: str = ""  # checkpoint folder; empty takes the shipped small one
+    device: str = "cpu"  # cpu, cuda, cuda:1, ...
+    dtype: str = ""  # float32, bfloat16 or float16; empty takes float32 on the CPU and bfloat16 elsewhere
+    autostart: bool = True  # whether the node configures and activates itself
+    image_qos: str = "SENSOR_DATA"  # what is asked of cameras: SENSOR_DATA, SYSTEM_DEFAULT or DEFAULT (reliable)
+    image_depth: int = 5  # frames that may wait for the node
+    audio_qos: str = "SENSOR_DATA"  # what is asked of microphones
+    audio_depth: int = 50  # chunks of sound that may wait for the node
+    cameras: str = (
+        ""  # names of several cameras, with commas: each has its topics under its name, all share the weights
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("image_qos", "audio_qos"):
+            if getattr(self, name) not in QOS:
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(QOS)}")
+        for name in ("image_depth", "audio_depth"):
+            if not 1 <= getattr(self, name) <= 1000:
+                raise ValueError(f"{name} must lie between 1 and 1000, not {getattr(self, name)}")
+        if self.dtype not in ("", "float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype {self.dtype!r} is unknown; use float32, bfloat16 or float16")
+        for camera in self.camera_names:
+            if camera and not camera.replace("_", "a").isalnum():
+                raise ValueError(f"cameras: {camera!r} is no name; use letters, digits and _")
+
+    @property
+    def camera_names(self) -> list[str]:
+        """The cameras; one without a name if none is listed."""
+        return [camera.strip() for camera in self.cameras.split(",")]
+
+
+PARTS: tuple[type[Any], ...] = (RosConfig, AssistantConfig, SessionConfig)
+_FIXED = frozenset({"autostart"})  # has done its work when anybody could change it
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One ROS parameter."""
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    least: float | None  # of numbers
+    changeable: str  # never, unconfigured (before the model is loaded), or always
+
+
+def parameters() -> list[Parameter]:
+    """All parameters of the node, in the order of the config classes."""
+    found = []
+    for part in PARTS:
+        comments = field_comments(part)
+        for field in dataclasses.fields(part):
+            number = isinstance(field.default, int | float) and not isinstance(field.default, bool)
+            always = part is SessionConfig and field.name in CHANGEABLE
+            when = "never" if field.name in _FIXED else "always" if always else "unconfigured"
+            assert isinstance(field.default, bool | int | float | str), field.name
+            found.append(
+                Parameter(field.name, field.default, comments.get(field.name, ""), 0.0 if number else None, when)
+            )
+    assert len({parameter.name for parameter in found}) == len(found), "two config classes share a name"
+    return found
+
+
+def configs(values: dict[str, Any]) -> tuple[RosConfig, AssistantConfig, SessionConfig]:
+    """The config objects that parameter values describe.
+
+    Raises:
+        ValueError: a value makes no sense.
+    """
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, not {value}")
+    made = [part(**{f.name: values[f.name] for f in dataclasses.fields(part) if f.name in values}) for part in PARTS]
+    return made[0], made[1], made[2]
+
+
+def parameter_file() -> str:
+    """A ROS parameter file with every default and its description."""
+    lines = ["# Parameters of the assistant and their defaults.", "/**:", "  ros__parameters:"]
+    for parameter in parameters():
+        lines.append(f"    # {parameter.description}")
+        value = parameter.default
+        text = (
+            str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else repr(value)
+        )
+        lines.append(f"    {parameter.name}: {text}")
+    return "\n".join(lines) + "\n"
