@@ -30,9 +30,7 @@ class RosConfig:
     image_depth: int = 5  # frames that may wait for the node
     audio_qos: str = "SENSOR_DATA"  # what is asked of microphones
     audio_depth: int = 50  # chunks of sound that may wait for the node
-    cameras: str = (
-        ""  # names of several cameras, with commas: each has its topics under its name, all share the weights
-    )
+    cameras: str = ""  # names of several cameras, by comma: each has topics under its name, all share the weights
 
     def __post_init__(self) -> None:
         for name in ("image_qos", "audio_qos"):
