@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import os
 import re
 import sys
 from collections.abc import Collection
@@ -65,19 +66,21 @@ def field_comments(kind: type) -> dict[str, str]:
 
 
 def default_model_dir() -> Path:
-    """The checkpoint that ships with the project: in a checkout beside the package, else under the prefix's share/.
+    """The checkpoint that ships with the project: in a checkout beside the package, else under a prefix's share/.
 
     Raises:
         ValueError: neither place has it.
     """
+    # a built ROS workspace lists its prefixes; a plain installation has one
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     places = (
         Path(__file__).resolve().parent.parent / "models" / DEFAULT_MODEL,
-        Path(sys.prefix) / "share" / "vispeak_node" / "models" / DEFAULT_MODEL,
+        *(Path(prefix) / "share" / "vispeak_node" / "models" / DEFAULT_MODEL for prefix in prefixes),
     )
     for place in places:
         if (place / "config.json").is_file():
             return place
-    raise ValueError(f"no shipped checkpoint in {places[0]} or {places[1]}; name one with --model DIR")
+    raise ValueError(f"no shipped checkpoint in {places[0]} or {places[-1]}; name one with --model DIR")
 
 
 def _title(kind: type) -> str:
