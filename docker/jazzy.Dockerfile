@@ -1,0 +1,22 @@
+# docker build -f docker/jazzy.Dockerfile -t vispeak:jazzy . ; docker run --rm --net host vispeak:jazzy
+FROM ros:jazzy-ros-base
+
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-pip python3-venv ros-jazzy-rmw-cyclonedds-cpp \
+    && rm -rf /var/lib/apt/lists/*
+
+# the libraries that apt does not have live in an environment that still sees ROS's own
+RUN python3 -m venv --system-site-packages /opt/vispeak
+WORKDIR /opt/vispeak_node
+COPY . .
+RUN /opt/vispeak/bin/pip install --no-cache-dir . \
+    && /opt/vispeak/bin/pip uninstall -y vispeak_node
+
+RUN . /opt/ros/jazzy/setup.sh \
+    && cd ros2_ws \
+    && colcon build --cmake-args -DBUILD_TESTING=OFF
+
+ENV RMW_IMPLEMENTATION=rmw_cyclonedds_cpp
+COPY docker/entrypoint.sh /entrypoint.sh
+ENTRYPOINT ["/entrypoint.sh"]
+CMD ["ros2", "launch", "vispeak_node", "assistant.launch.py", "python_executable:=/opt/vispeak/bin/python"]
