@@ -60,8 +60,10 @@ def _tiny(arguments: argparse.Namespace) -> int:
     from vispeak_training import seeing, speaking, tiny  # noqa: PLC0415
     from vispeak_training.calibrate import calibrate  # noqa: PLC0415
 
-    names = ("vision_epochs", "picture_steps", "stream_steps", "seed")
+    names = ("picture_steps", "stream_steps", "seed")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.vision_epochs is not None:
+        given["vision_cycles"] = (arguments.vision_epochs,)
     config = TinyConfig(**given)
     clips = read_dataset(_dataset(arguments.data, arguments.clips, config.image_size, kind="train"))
     held_out = read_dataset(_dataset(arguments.data, arguments.held_out, config.image_size, kind="held_out"))
@@ -69,7 +71,7 @@ def _tiny(arguments: argparse.Namespace) -> int:
     vocabulary = tiny.write_tokenizer(arguments.out)
     model = tiny.build_model(len(vocabulary), config)
     accuracy = seeing.train_vision(model, clips + rooms, held_out, config)
-    logging.info("held-out frames told right: %.3f", accuracy)
+    logging.info("held-out frames told right: %s", accuracy)
     seeing.fold_scale(model, rooms[:100])
     history = speaking.train_streams(model, rooms + clips, clips, vocabulary, config)
     _save(model, arguments.out)

@@ -49,25 +49,38 @@ class Probes(nn.Module):
 
 def train_vision(
     model: ViSpeakModel, clips: list[SampledClip], held_out: list[SampledClip], config: TinyConfig
-) -> float:
+) -> list[float]:
     """Learns which act a frame shows, and where head, hands, elbows, ... are.
 
-    The places teach far more per frame than the act alone, so a few passes over the frames are enough.
-
     Returns:
-        Held-out accuracy over acts, settled frames only.
+        Held-out accuracy over acts after every cycle, settled frames only.
     """
+    return [
+        _cycle(model, clips, held_out, config, epochs, config.seed + number)
+        for number, epochs in enumerate(config.vision_cycles)
+    ]
+
+
+def _cycle(
+    model: ViSpeakModel,
+    clips: list[SampledClip],
+    held_out: list[SampledClip],
+    config: TinyConfig,
+    epochs: int,
+    seed: int,
+) -> float:
     frames = np.concatenate([clip.frames for clip in clips])
     labels = torch.from_numpy(np.concatenate([clip.labels for clip in clips]))
     keypoints = np.concatenate([clip.keypoints for clip in clips])
+    torch.manual_seed(seed)
     probes = Probes(model.config.language.hidden_size)
     parts = (model.model.vision_tower, model.model.mm_projector, probes)
     learning = [parameter for part in parts for parameter in part.parameters()]
-    steps = config.vision_epochs * (len(frames) // config.vision_batch)
+    steps = epochs * (len(frames) // config.vision_batch)
     optimiser, schedule = one_cycle(learning, config.vision_lr, steps, config)
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed)
     bar = tqdm(total=steps, desc="vision", disable=None)
-    for epoch in range(config.vision_epochs):
+    for epoch in range(epochs):
         order = torch.randperm(len(frames), generator=generator)
         losses = []
         for batch in order.split(config.vision_batch)[: len(frames) // config.vision_batch]:

@@ -10,7 +10,7 @@ class TinyConfig:
     """Hyper-parameters of the small checkpoint."""
 
     image_size: int = 112  # pixels
-    vision_epochs: int = 8  # passes over the frames
+    vision_cycles: tuple[int, ...] = (8, 18)  # passes over the frames; the rate starts anew with every cycle
     vision_batch: int = 64  # frames
     vision_lr: float = 1e-3
     picture_steps: int = 1500  # optimiser steps on streams of a single frame
