@@ -1,6 +1,7 @@
 """Qwen2 as a stack that reads embeddings: the two streams are combined before it, so it never sees token ids.
 
-Shape legend: B batch, T positions of this call, S positions so far, D hidden, H heads, K key-value heads, E head width.
+Shape legend: B batch, T positions of this call, Q those of them whose output is wanted (the last ones), S positions so
+far, D hidden, H heads, K key-value heads, E head width.
 """
 
 from __future__ import annotations
@@ -48,29 +49,31 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, kv_size)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, x_BTD: Tensor, angles: Angles, cache: KeyValueCache | None, layer: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, angles: Angles, cache: KeyValueCache | None, layer: int, wanted: int) -> Tensor:
+        """Keys and values of all positions are stored; the output is that of the last `wanted` ones, [B, Q, D]."""
         B, T, D = x_BTD.shape
-        query_BHTE = self.q_proj(x_BTD).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)
+        query_BHQE = self.q_proj(x_BTD[:, T - wanted :]).view(B, wanted, self.num_heads, self.head_dim).transpose(1, 2)
         key_BKTE = self.k_proj(x_BTD).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
         value_BKTE = self.v_proj(x_BTD).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        query_BHTE, key_BKTE = rotate(query_BHTE, angles), rotate(key_BKTE, angles)
-        past = 0
+        cosines, sines = angles
+        query_BHQE = rotate(query_BHQE, (cosines[T - wanted :], sines[T - wanted :]))
+        key_BKTE = rotate(key_BKTE, angles)
         if cache is not None:
             key_BKTE, value_BKTE = cache.append(layer, key_BKTE, value_BKTE)
-            past = key_BKTE.shape[2] - T
+        past = key_BKTE.shape[2] - wanted
         mask = None
-        if past and T > 1:
-            # position i of this call sees all of the past and itself: a lower-right triangle
-            mask = torch.ones(T, past + T, dtype=torch.bool, device=x_BTD.device).tril(past)
+        if past and wanted > 1:
+            # every wanted position sees all of the past and itself: a lower-right triangle
+            mask = torch.ones(wanted, past + wanted, dtype=torch.bool, device=x_BTD.device).tril(past)
         groups = self.num_heads // self.num_kv_heads
-        mixed_BHTE = functional.scaled_dot_product_attention(
-            query_BHTE,
+        mixed_BHQE = functional.scaled_dot_product_attention(
+            query_BHQE,
             key_BKTE.repeat_interleave(groups, dim=1),
             value_BKTE.repeat_interleave(groups, dim=1),
             attn_mask=mask,
-            is_causal=mask is None and T > 1,
+            is_causal=mask is None and wanted > 1,
         )
-        return self.o_proj(mixed_BHTE.transpose(1, 2).reshape(B, T, D))
+        return self.o_proj(mixed_BHQE.transpose(1, 2).reshape(B, wanted, D))
 
 
 class MLP(nn.Module):
@@ -96,9 +99,14 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x_BTD: Tensor, angles: Angles, cache: KeyValueCache | None, layer: int) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), angles, cache, layer)
-        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+    def forward(
+        self, x_BTD: Tensor, angles: Angles, cache: KeyValueCache | None, layer: int, wanted: int | None = None
+    ) -> Tensor:
+        """Of all positions [B, T, D], or of the last `wanted` ones [B, Q, D]."""
+        wanted = x_BTD.shape[1] if wanted is None else wanted
+        mixed_BQD = self.self_attn(self.input_layernorm(x_BTD), angles, cache, layer, wanted)
+        x_BQD = x_BTD[:, x_BTD.shape[1] - wanted :] + mixed_BQD
+        return x_BQD + self.mlp(self.post_attention_layernorm(x_BQD))
 
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines, [T, E] each

@@ -86,15 +86,25 @@ class ViSpeakModel(nn.Module):
         weight = both_BTD.sigmoid()
         return agent_BTD * weight + user_BTD * (1 - weight)
 
-    def forward_embeds(self, embeds_BTD: Tensor, start: int = 0, cache: KeyValueCache | None = None) -> Tensor:
+    def forward_embeds(
+        self, embeds_BTD: Tensor, start: int = 0, cache: KeyValueCache | None = None, wanted: int | None = None
+    ) -> Tensor:
         """Combined embeddings at positions start.. to final-norm hidden states, [B, T, D] both.
 
         Without a cache the call is causal within itself, and right-padded batches need no mask.
+
+        Args:
+            embeds_BTD: from `combine`.
+            start: position of the first of them.
+            cache: holds the positions before, and takes these.
+            wanted: only so many of the last positions are needed: the last layer computes no more, and [B, wanted, D]
+                comes back.
         """
         angles = rotary_angles(self.config.language, start, embeds_BTD.shape[1], embeds_BTD)
         hidden_BTD = embeds_BTD
+        last = len(self.model.layers) - 1
         for index, layer in enumerate(self.model.layers):
-            hidden_BTD = layer(hidden_BTD, angles, cache, index)
+            hidden_BTD = layer(hidden_BTD, angles, cache, index, wanted if index == last else None)
         return self.model.norm(hidden_BTD)
 
     def informative(self, hidden: Tensor) -> Tensor:

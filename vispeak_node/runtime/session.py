@@ -120,7 +120,7 @@ class Session:
             last = segments[-1]
             self._now = last.stamp
             self._note_question(last)
-            hidden_TD = self._forward(torch.cat([segment.user_TD for segment in segments]), prefill=True)
+            hidden_TD = self._forward(torch.cat([segment.user_TD for segment in segments]), prefill=True, wanted=2)
             if last.kind is Kind.PROMPT:
                 return []
             return self._decide(last, hidden_TD[-2:-1], hidden_TD[-1:]) + self._speak_ahead(self.config.speak_ahead)
@@ -172,7 +172,7 @@ class Session:
     def _read_prompt(self, stamp: int) -> None:
         if not len(self._cache):
             prompt = self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
-            self._forward(prompt.user_TD, prefill=True)
+            self._forward(prompt.user_TD, prefill=True, wanted=1)
 
     def _note_question(self, segment: Segment) -> None:
         if segment.kind is Kind.TEXT:
@@ -183,7 +183,7 @@ class Session:
 
     def _listen(self, segment: Segment) -> list[Output]:
         """A silent event: one pass."""
-        hidden_TD = self._forward(segment.user_TD)
+        hidden_TD = self._forward(segment.user_TD, wanted=2)
         return self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
 
     def _speak_through(self, segment: Segment) -> list[Output]:
@@ -322,11 +322,11 @@ class Session:
         duplicate = self._recent.is_duplicate(reply.text, self._now)
         return [*outputs, reply.finish(self._now, interrupted, duplicate)]
 
-    def _forward(self, user_TD: Tensor, prefill: bool = False) -> Tensor:
+    def _forward(self, user_TD: Tensor, prefill: bool = False, wanted: int | None = None) -> Tensor:
         """Reads user positions with the owed agent tokens beside the first of them and silence beside the rest.
 
         Returns:
-            Final hidden states of these positions, [T, D].
+            Final hidden states of these positions, [T, D], or of the last `wanted` of them.
         """
         extra = self._owed_pads
         if extra:
@@ -339,8 +339,8 @@ class Session:
         if prefill and self.config.prefill_order == "reference":
             agent_TD, user_TD = user_TD, agent_TD
         embeds_1TD = self.model.combine(agent_TD, user_TD)[None]
-        hidden_1TD = self.model.forward_embeds(embeds_1TD, start=len(self._cache), cache=self._cache)
-        return hidden_1TD[0, extra:]
+        hidden_1TD = self.model.forward_embeds(embeds_1TD, len(self._cache), self._cache, wanted)
+        return hidden_1TD[0] if wanted else hidden_1TD[0, extra:]
 
 
 def load_session(
