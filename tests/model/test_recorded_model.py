@@ -16,6 +16,7 @@ from vispeak_node.model.preprocess import preprocess_image, resize, tile_image
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.vision import pool
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.cache import GrowingCache
 
 SIZES = {"land": (640, 480), "port": (360, 640), "small": (320, 240), "square": (448, 448)}
 
@@ -174,3 +175,19 @@ def test_bad_sound_is_refused_in_one_line(sound):
     with pytest.raises(ValueError, match="sound") as caught:
         fbank(sound, ModelConfig().audio)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 5, 9])
+def test_the_last_positions_alone_are_what_they_are_among_all(wanted):
+    """With a past and without: the last layer leaves out what nobody reads, and stores keys and values all the same."""
+    model, torch_rows = recorded_model(), torch.randn(1, 18, 64, generator=torch.Generator().manual_seed(0))
+    for past in (0, 9):
+        whole, part = GrowingCache(2), GrowingCache(2)
+        for cache in (whole, part):
+            if past:
+                model.forward_embeds(torch_rows[:, :past], 0, cache)
+        everything = model.forward_embeds(torch_rows[:, past : past + 9], past, whole)
+        some = model.forward_embeds(torch_rows[:, past : past + 9], past, part, wanted)
+        torch.testing.assert_close(some, everything[:, 9 - wanted :], atol=1e-5, rtol=1e-5)
+        following = [model.forward_embeds(torch_rows[:, -1:], past + 9, cache) for cache in (whole, part)]
+        torch.testing.assert_close(*following, atol=1e-5, rtol=1e-5)

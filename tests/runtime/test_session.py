@@ -213,3 +213,27 @@ def test_a_model_without_head_only_answers():
 def test_config_names_what_is_wrong(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         SessionConfig(**field)
+
+
+def test_settings_change_under_way_and_the_stream_goes_on(model):
+    quiet = Session(model, vocabulary(), SessionConfig(threshold=10.0))
+    loud = Session(model, vocabulary(), SessionConfig(threshold=0.2, refractory=0.0))
+    for second in range(3):
+        assert not any(isinstance(o, ReplyStarted) for o in quiet.push(image_event(second)))
+        loud.push(image_event(second))
+    quiet.configure(threshold=0.2, refractory=0.0)
+    outputs = [output for second in range(3, 8) for output in quiet.push(image_event(second))]
+    assert any(isinstance(output, ReplyStarted) for output in outputs)
+    assert {output.threshold for output in outputs if isinstance(output, Score)} == {0.2}
+    positions = quiet.num_positions
+    for change in ({"window": 5}, {"nothing": 1}, {"threshold": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            quiet.configure(**change)
+    assert quiet.num_positions == positions and quiet.config.threshold == 0.2
+
+
+def test_threshold_zero_is_the_checkpoints_own(model):
+    assert Session(model, vocabulary()).config.threshold == model.config.threshold == 0.35
+    session = Session(model, vocabulary(), SessionConfig(threshold=0.9))
+    session.configure(threshold=0.0)
+    assert session.config.threshold == 0.35
