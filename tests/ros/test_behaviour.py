@@ -1,6 +1,6 @@
 """What a node does, whatever carries its messages: in this process, over DDS from another process, over rclpy.
 
-The node is the whole one, with the shipped checkpoint. The rclpy half needs a sourced ROS 2 environment with its messages
+The node is the whole one, with the shipped checkpoint. The rclpy half needs a sourced ROS 2 with the messages built
 and rmw_cyclonedds_cpp; this process then talks to it over plain DDS, as any peer would.
 """
 
