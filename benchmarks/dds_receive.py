@@ -1,6 +1,6 @@
-"""What receiving a camera costs: 640x480 rgb8 at 30 Hz over DDS into the node's logic, in a process of its own.
+"""What receiving a camera costs: rgb8 at 30 Hz over DDS into the node's logic, in a process of its own.
 
-    python benchmarks/dds_receive.py [--seconds 20] [--write benchmarks/FILE.md]
+    python benchmarks/dds_receive.py [--seconds 20] [--sizes 640x480,1920x1080] [--write benchmarks/FILE.md]
 
 The node's session is replaced by one that does nothing, so that what is measured is receiving, checking, cutting time
 and decoding the frames that are used. CPU time is the whole process's over the wall clock.
@@ -41,10 +41,13 @@ class Silent:
     def reset(self, stamp: int | None = None) -> list[Output]:
         return []
 
+    speaking = False
 
-def send(seconds: float, rate: float) -> None:
+
+def send(seconds: float, rate: float, size: str) -> None:
     """Publishes frames at a rate; says how many, and what they cost."""
-    pixels = np.random.default_rng(0).integers(0, 255, 640 * 480 * 3, np.uint8)
+    width, height = (int(side) for side in size.split("x"))
+    pixels = np.random.default_rng(0).integers(0, 255, width * height * 3, np.uint8)
     with DdsNode("camera") as node:
         node.advertise(TOPIC, Image)
         if not node.wait_for_subscribers(TOPIC, 20):
@@ -53,7 +56,7 @@ def send(seconds: float, rate: float) -> None:
         for index in range(count):
             time.sleep(max(0.0, begin + index / rate - time.monotonic()))
             header = Header(Time.from_ns(time.time_ns()), "camera")
-            node.publish(TOPIC, Image(header, 480, 640, "rgb8", 0, 1920, pixels))
+            node.publish(TOPIC, Image(header, height, width, "rgb8", 0, 3 * width, pixels))
         wall = time.monotonic() - begin
         share = (time.process_time() - cpu) / wall
     print(json.dumps({"sent": count, "wall": wall, "cpu": share}))
@@ -82,7 +85,7 @@ def receive(sender: subprocess.Popen[str]) -> dict[str, float]:
     return {
         "sent": sent["sent"],
         "received": len(delays),
-        "used": assistant.segmenter.counters.frames_used,
+        "used": assistant.intake.segmenter.counters.frames_used,
         "refused": sum(assistant.report.refused.values()),
         "deepest": assistant.report.deepest,
         "cpu": cpu / wall,
@@ -98,34 +101,41 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=30.0, help="Hz")
+    parser.add_argument("--sizes", default="640x480,1280x720,1920x1080", help="WIDTHxHEIGHT, by comma")
     parser.add_argument("--write", type=Path)
-    parser.add_argument("--send", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--send", metavar="SIZE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send:
-        send(arguments.seconds, arguments.rate)
+        send(arguments.seconds, arguments.rate, arguments.send)
         return 0
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(1, 200))
-    command = [sys.executable, __file__, "--send", "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
-        found = receive(sender)
-    text = "\n".join(
-        [
-            "# Receiving a camera: 640x480 rgb8 over DDS into the node",
-            "",
-            "| sent | received | used | refused | deepest queue of events | receiving, of one core "
-            "| sending, of one core | stamp to callback p50 / p95 | p95 of the last quarter |",
-            "|---|---|---|---|---|---|---|---|---|",
-            f"| {found['sent']} | {found['received']} | {found['used']} | {found['refused']} | {found['deepest']} | "
-            f"{found['cpu']:.1%} | {found['sender']:.1%} | {found['p50']:.1f} / {found['p95']:.1f} ms | "
-            f"{found['p95_last']:.1f} ms |",
-            "",
-            f"Command: `python benchmarks/dds_receive.py --seconds {arguments.seconds:g} --rate {arguments.rate:g}`; "
-            f"Python {platform.python_version()}, cyclonedds {version('cyclonedds')}, rosbags {version('rosbags')}, "
-            f"numpy {np.__version__}; two processes, loopback, best-effort subscriber keep last 5.",
-            "",
-        ]
-    )
+    lines = [
+        "# Receiving a camera: rgb8 over DDS into the node",
+        "",
+        "| size | sent | received | used | refused | deepest queue of events | receiving, of one core "
+        "| sending, of one core | stamp to callback p50 / p95 | p95 of the last quarter |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for size in arguments.sizes.split(","):
+        options = ["--send", size, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
+        with subprocess.Popen([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True) as sender:
+            found = receive(sender)
+        lines.append(
+            f"| {size} | {found['sent']} | {found['received']} | {found['used']} | {found['refused']} | "
+            f"{found['deepest']} | {found['cpu']:.1%} | {found['sender']:.1%} | {found['p50']:.1f} / "
+            f"{found['p95']:.1f} ms | {found['p95_last']:.1f} ms |"
+        )
+    limit = Path("/proc/sys/net/core/rmem_max")
+    lines += [
+        "",
+        f"Command: `python benchmarks/dds_receive.py --seconds {arguments.seconds:g} --rate {arguments.rate:g}`; "
+        f"Python {platform.python_version()}, cyclonedds {version('cyclonedds')} on both sides, rosbags "
+        f"{version('rosbags')}, numpy {np.__version__}; two processes, loopback, best-effort subscriber keep last 5, "
+        f"net.core.rmem_max {limit.read_text().strip() if limit.is_file() else 'unknown'}.",
+        "",
+    ]
+    text = "\n".join(lines)
     print(text)
     if arguments.write:
         arguments.write.write_text(text)
