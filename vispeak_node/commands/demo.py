@@ -1,13 +1,15 @@
 """`vispeak demo`: the shipped clip goes in at the camera topic, replies come out at /vispeak/response.
 
-The node, the player and the listeners are processes of their own that share nothing but DDS on the loopback interface,
-on a random domain, so that they meet no other graph. Times are seconds from the clip's first frame.
+A behaviour tree on the node's topics tells what a robot would do. The node, the player, the tree and the listeners are
+processes of their own that share nothing but DDS on the loopback interface, on a random domain, so that they meet no
+other graph. Times are seconds from the clip's first frame.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import queue
@@ -72,12 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plays the clip to the node; 0 if it said something, else 1."""
+    """Plays the clip to the node; 0 if it said something, else 1.
+
+    Raises:
+        ValueError: something is missing, or a process failed.
+    """
     model = args.model or default_model_dir()
     clip = args.clip or model / "demo.mp4"
     if not clip.is_file():
         raise ValueError(f"{clip}: no such file")
     require_matplotlib()
+    _require_py_trees()
     # an orderly end either way, also where the shell started us with SIGINT ignored, which the children would inherit
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -102,12 +109,30 @@ def _perform(clip: Path, model: Path) -> tuple[list[dict[str, Any]], list[dict[s
 
         responses = start("listener", "listen", "/vispeak/response")
         attention = start("scores", "listen", "/vispeak/attention")
+        tree = start("tree", "tree", "--json")
         node = start("node", "node", "--audio", "--model", str(model))
         _wait_until_ready(node)
         sys.stdout.write(f"playing {clip.name}\n")
         sys.stdout.flush()
         player = start("player", "play", str(clip))
-        return _collect(player, attention, responses, node)
+        collected = _collect(player, attention, responses, tree, node)
+        for child in (tree, node, responses, attention):
+            child.stop()
+        for child in (tree, node):  # listeners are ended by Ctrl-C, which is their only end
+            _check(child)
+        return collected
+
+
+def _require_py_trees() -> None:
+    if importlib.util.find_spec("py_trees") is None:
+        raise ValueError("the demo needs py_trees: pip install 'vispeak_node[tree]'")
+
+
+def _check(child: Child) -> None:
+    """Raises ValueError if a process has failed."""
+    code = child.process.poll()
+    if code:
+        raise ValueError(f"the {child.name} ended with exit code {code}")
 
 
 def _environment() -> dict[str, str]:
@@ -140,30 +165,44 @@ def _wait_until_ready(node: Child) -> None:
     raise ValueError(f"the node was not ready after {START_SECONDS:g} s")
 
 
-def _collect(player: Child, attention: Child, responses: Child, node: Child) -> tuple[list[Any], list[Any]]:
-    """Takes messages, printing replies, until the player has ended and all is quiet."""
+def _collect(
+    player: Child, attention: Child, responses: Child, tree: Child, node: Child
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Takes messages, printing replies and what the tree does, until the player has ended and all is quiet."""
     scores: list[dict[str, Any]] = []
     replies: list[dict[str, Any]] = []
     last = time.monotonic()
     while player.process.poll() is None or time.monotonic() - last < QUIET_SECONDS:
-        if node.process.poll() is not None:
-            raise ValueError(f"the node ended with exit code {node.process.returncode} while the clip was playing")
+        for child in (node, tree, attention, responses):
+            if child.process.poll() is not None:
+                raise ValueError(f"the {child.name} ended with exit code {child.process.returncode} during the clip")
         known = len(scores) + len(replies)
         scores += [json.loads(line) for line in attention.taken()]
         for line in responses.taken():
             replies.append(json.loads(line))
             _print_reply(replies[-1], scores)
+        if scores:  # only they tell when the clip began
+            for line in tree.taken():
+                _print_branch(json.loads(line), scores)
         if player.process.poll() is None or len(scores) + len(replies) > known:
             last = time.monotonic()
         time.sleep(0.05)
-    if player.process.returncode:
-        raise ValueError(f"the player ended with exit code {player.process.returncode}")
+    _check(player)
     return scores, replies
 
 
 def _print_reply(reply: dict[str, Any], scores: list[dict[str, Any]]) -> None:
     begin = _stamp(scores[0]["header"]["stamp"]) if scores else _stamp(reply["segment_start"])
     sys.stdout.write(f"{_stamp(reply['segment_start']) - begin:.1f}  {reply['text']}\n")
+    sys.stdout.flush()
+
+
+def _print_branch(line: dict[str, Any], scores: list[dict[str, Any]]) -> None:
+    """What the tree entered and when, on the clip's clock; its beginning and its rests go without saying."""
+    if line["branch"] == "idle":
+        return
+    time_ = seconds(line["stamp"]) - _stamp(scores[0]["header"]["stamp"])
+    sys.stdout.write(f"tree: {time_:.1f}  {line['branch']}: {line['text']}\n")
     sys.stdout.flush()
 
 
