@@ -10,6 +10,7 @@ SHARE = f"share/{NAME}"
 setup(
     name=NAME,
     version="0.1.0",
+    python_requires=">=3.10",
     packages=[*find_packages(include=[f"{NAME}*"]), *find_packages("training", include=["vispeak_training*"])],
     package_dir={"vispeak_training": "training/vispeak_training"},
     data_files=[
