@@ -4,7 +4,7 @@ from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
@@ -18,6 +18,7 @@ ARGUMENTS = {  # name: default, description
     "model": ("", "checkpoint folder; empty: what the parameter file says"),
     "device": ("", "cpu, cuda, cuda:1, ...; empty: what the parameter file says"),
     "image_topic": ("/camera/image_raw", "the camera's topic; its compressed images come on <image_topic>/compressed"),
+    "compressed": ("", "true: read the compressed images only; false: the others only; empty: whichever come"),
     "audio_topic": ("/audio", "the microphone's topic; its format comes on <audio_topic>_info"),
     "audio": ("", "true: listen to sound; frames then wait for their second of it"),
     "image_qos": ("", "SENSOR_DATA, SYSTEM_DEFAULT or DEFAULT (reliable)"),
@@ -28,6 +29,23 @@ ARGUMENTS = {  # name: default, description
     "respawn": ("false", "start the node again if it ends"),
 }
 OVERRIDES = {"model": str, "device": str, "audio": bool, "image_qos": str, "autostart": bool}
+YES, NO = ("true", "1"), ("false", "0")
+UNREAD = "unread/image"  # where nobody publishes
+
+
+def image_remappings(topic: str, compressed: str) -> list[tuple[str, str]]:
+    """Where the images come from. Reading both kinds makes many cameras send both."""
+    return [
+        ("image", UNREAD if compressed.lower() in YES else topic),
+        ("image/compressed", UNREAD + "/compressed" if compressed.lower() in NO else f"{topic}/compressed"),
+    ]
+
+
+def program(python: str) -> dict:
+    """The installed command, or the module in another Python."""
+    if not python:
+        return {"package": "vispeak_node", "executable": "vispeak_node"}
+    return {"executable": python, "arguments": ["-m", "vispeak_node.ros.ros2"]}
 
 
 def start(context: LaunchContext) -> list:
@@ -39,22 +57,20 @@ def start(context: LaunchContext) -> list:
         if given[name]
     }
     overrides["use_sim_time"] = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
-    image, audio = given["image_topic"], given["audio_topic"]
-    node = Node(
-        package="vispeak_node",
-        executable="vispeak_node",
+    audio = given["audio_topic"]
+    node = LifecycleNode(
+        **program(given["python_executable"]),
         name="vispeak",
         namespace=given["namespace"],
-        prefix=given["python_executable"] or None,
         parameters=[given["params_file"], overrides],
         remappings=[
-            ("image", image),
-            ("image/compressed", f"{image}/compressed"),
+            *image_remappings(given["image_topic"], given["compressed"]),
             ("audio", audio),
             ("audio_info", f"{audio}_info"),
         ],
-        arguments=["--ros-args", "--log-level", given["log_level"]],
-        respawn=given["respawn"].lower() in ("true", "1"),
+        ros_arguments=["--log-level", given["log_level"]],
+        respawn=given["respawn"].lower() in YES,
+        respawn_delay=2.0,
         output="screen",
     )
     return [node]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import re
+import sys
+import types
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from vispeak_node.ros import play
 from vispeak_node.ros.interfaces import PACKAGE, differing, files, main
 from vispeak_node.ros.messages import OURS
+from vispeak_node.ros.parameters import parameters
 from vispeak_node.ros.schema import type_hash
+from vispeak_node.ros.topics import RELATIVE, inputs, outputs
 
 ROOT = Path(__file__).parent.parent.parent
+OPTIONAL = {"audio_common_msgs"}  # of microphones; two packages have the name
 
 
 def test_generated_files_are_those_of_the_classes():
@@ -69,6 +77,9 @@ def test_three_metadata_files_tell_the_same():
     assert project["version"] == package.findtext("version") == ast.literal_eval(setup["version"])
     scripts = {f"{name} = {target}" for name, target in project["scripts"].items()}
     assert scripts == set(ast.literal_eval(setup["entry_points"])["console_scripts"])
+    # colcon fails on what newer setuptools makes of it in pyproject.toml
+    assert "requires-python" in project["dynamic"] and "requires-python" not in project
+    assert ast.literal_eval(setup["python_requires"]) == ">=3.10"
 
 
 @pytest.mark.parametrize("folder", [Path(), PACKAGE])
@@ -79,6 +90,20 @@ def test_package_files_ask_for_packages_that_rosdep_can_install(folder):
     assert needed and not any(name.endswith("-pip") for name in needed)
 
 
+def test_every_ros_package_that_the_node_uses_is_a_dependency():
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    needed = {entry.text for entry in package if entry.tag.endswith("depend")}
+    used = {topic.kind.NAME.partition("/")[0] for topic in [*inputs(RELATIVE), *outputs(RELATIVE)]}
+    for path in [ROOT / "vispeak_node/ros/ros2.py", *(ROOT / "launch").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                used.add((node.module or "").partition(".")[0])
+    own = {"vispeak_node", "torch"}
+    assert used - set(sys.stdlib_module_names) - own - OPTIONAL <= needed
+
+
 def test_what_ament_needs_is_there():
     assert (ROOT / "resource/vispeak_node").is_file()
     assert "executable = /usr/bin/env python3" in (ROOT / "setup.cfg").read_text()
@@ -86,15 +111,73 @@ def test_what_ament_needs_is_there():
     assert link.is_symlink() and link.resolve() == ROOT.resolve()
 
 
-@pytest.mark.parametrize("name", ["assistant", "replay"])
-def test_launch_files(name):
-    path = ROOT / f"launch/{name}.launch.py"
-    compile(path.read_text(), str(path), "exec")
-    for library in ("launch", "launch_ros"):
-        pytest.importorskip(library, reason="needs a sourced ROS 2 environment")
-    spec = importlib.util.spec_from_file_location(name, path)
+def load_launch_file(name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"launch/{name}.launch.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    described = {argument.name for argument in module.generate_launch_description().get_launch_arguments()}
-    assert "image_topic" in described
+    return module
+
+
+@pytest.mark.parametrize("name", ["assistant", "replay"])
+def test_launch_files_describe_a_launch(name):
+    for library in ("launch.actions", "launch_ros"):
+        pytest.importorskip(library, reason="needs a sourced ROS 2 environment")
+    described = load_launch_file(name).generate_launch_description().get_launch_arguments()
+    assert "image_topic" in {argument.name for argument in described}
+
+
+@pytest.fixture
+def launch_file(monkeypatch):
+    """Loads a launch file where there is no launch, for what it computes itself."""
+    paths = [ROOT / "launch/assistant.launch.py", ROOT / "launch/replay.launch.py"]
+    modules = {
+        node.module
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("launch")
+    }
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, mock.MagicMock())
+    return load_launch_file
+
+
+def test_launch_arguments_set_parameters_and_topics_that_the_node_has(launch_file):
+    assistant = launch_file("assistant")
+    defaults = {parameter.name: parameter.default for parameter in parameters()}
+    assert {name: type(defaults[name]) for name in assistant.OVERRIDES} == assistant.OVERRIDES
+    assert set(assistant.OVERRIDES) <= set(assistant.ARGUMENTS)
+    assert [old for old, _ in assistant.image_remappings("/cam", "")] == [RELATIVE.image, RELATIVE.compressed]
+    assert Path(assistant.PARAMETERS) == ROOT / "config/assistant.yaml"
+
+
+def test_one_kind_of_images_or_both_are_read(launch_file):
+    remapped = launch_file("assistant").image_remappings
+    raw, compressed = "/cam", "/cam/compressed"
+    read = {given: {new for _, new in remapped("/cam", given)} & {raw, compressed} for given in ("", "true", "false")}
+    assert read == {"": {raw, compressed}, "true": {compressed}, "false": {raw}}
+
+
+def test_another_python_runs_the_same_module_that_is_installed(launch_file):
+    program = launch_file("assistant").program
+    installed = program("")
+    scripts = ast.literal_eval(arguments_of_setup()["entry_points"])["console_scripts"]
+    module = dict(script.split(" = ") for script in scripts)[installed["executable"]].partition(":")[0]
+    assert program("/venv/bin/python") == {"executable": "/venv/bin/python", "arguments": ["-m", module]}
+
+
+@pytest.mark.parametrize("compressed", ["", "true", "false"])
+def test_a_replayed_video_is_one_that_the_player_understands(launch_file, compressed):
+    python, _, package, name, *rest = launch_file("replay").command(
+        "walk.mp4", "2.0", "/cam", compressed, "/mic", "/venv/bin/python"
+    )
+    parser = argparse.ArgumentParser()
+    play.add_arguments(parser)
+    args = parser.parse_args(rest)
+    assert (python, package, name) == ("/venv/bin/python", "vispeak_node", "play")
+    assert (args.rate, args.encoding) == (2.0, "jpeg" if compressed == "true" else "rgb8")
+    assert (args.image_topic, args.audio_topic, args.audio_info_topic) == ("/cam", "/mic", "/mic_info")
+
+
+def test_anything_else_is_replayed_as_a_bag(launch_file):
+    assert launch_file("replay").command("walk", "1.0", "/cam", "", "/mic", "")[:4] == ["ros2", "bag", "play", "walk"]
