@@ -1,5 +1,7 @@
-# docker build -f docker/jazzy.Dockerfile -t vispeak:jazzy . ; docker run --rm --net host vispeak:jazzy
+# docker build -f docker/jazzy.Dockerfile -t vispeak:jazzy .
+# docker run --rm --net host --ipc host --gpus all vispeak:jazzy
 FROM ros:jazzy-ros-base
+SHELL ["/bin/bash", "-c"]
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3-pip python3-venv ros-jazzy-rmw-cyclonedds-cpp \
@@ -8,15 +10,18 @@ RUN apt-get update \
 # the libraries that apt does not have live in an environment that still sees ROS's own
 RUN python3 -m venv --system-site-packages /opt/vispeak
 WORKDIR /opt/vispeak_node
+COPY constraints.txt .
+RUN /opt/vispeak/bin/pip install --no-cache-dir -c constraints.txt torch
 COPY . .
-RUN /opt/vispeak/bin/pip install --no-cache-dir . \
-    && /opt/vispeak/bin/pip uninstall -y vispeak_node
+# of the node itself only what the workspace builds stays
+RUN /opt/vispeak/bin/pip install --no-cache-dir -c constraints.txt . \
+    && /opt/vispeak/bin/pip uninstall -y vispeak_node \
+    && rm -rf build *.egg-info
 
-RUN . /opt/ros/jazzy/setup.sh \
+RUN source /opt/ros/jazzy/setup.bash \
     && cd ros2_ws \
     && colcon build --cmake-args -DBUILD_TESTING=OFF
 
 ENV RMW_IMPLEMENTATION=rmw_cyclonedds_cpp
-COPY docker/entrypoint.sh /entrypoint.sh
-ENTRYPOINT ["/entrypoint.sh"]
+ENTRYPOINT ["/opt/vispeak_node/docker/entrypoint.sh"]
 CMD ["ros2", "launch", "vispeak_node", "assistant.launch.py", "python_executable:=/opt/vispeak/bin/python"]
