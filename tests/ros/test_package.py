@@ -23,6 +23,13 @@ from vispeak_node.ros.schema import type_hash
 from vispeak_node.ros.topics import RELATIVE, inputs, outputs
 
 ROOT = Path(__file__).parent.parent.parent
+ROSIDL_HASHES = {  # what rosidl_generator_type_description of Jazzy makes of the committed files
+    "Response": "RIHS01_324868d99df0a9dc242005c9d0433136ada891b61f6d0ae43a56cd8fbc580ce6",
+    "Anomaly": "RIHS01_4be07d2e32ef10002880edf764a187cc3f53456d6d5820b7bad3155ad94aaf3e",
+    "Gesture": "RIHS01_aed8fb0ca7b09b45a4013a2d61699214efcfbe608d77c736fb302bebd1aeb485",
+    "Attention": "RIHS01_98f9bb533bb71e6b25c4b3e6722c4359f6b7b7953eb4f82b5adef6d4eb0b83cd",
+    "State": "RIHS01_91ceb5b26611a4e757fb8b551810991c2ba3e8618af220fd538c40ea8e44ef16",
+}
 OPTIONAL = {"audio_common_msgs"}  # of microphones; two packages have the name
 
 
@@ -45,6 +52,11 @@ def test_the_committed_interfaces_have_the_hashes_that_we_announce():
         text = (ROOT / PACKAGE / "msg" / f"{kind.__name__}.msg").read_text()
         store.register(get_types_from_msg(text, kind.NAME))
     assert {kind: store.hash_rihs01(kind.NAME) for kind in OURS} == {kind: type_hash(kind) for kind in OURS}
+    assert {kind.__name__: type_hash(kind) for kind in OURS} == ROSIDL_HASHES
+
+
+def test_interfaces_are_ascii_as_rosidl_writes_them_on_in_latin_1():
+    assert [path for path, text in files().items() if not text.isascii()] == []
 
 
 def test_the_action_has_three_parts_that_are_messages():
