@@ -20,6 +20,8 @@ COMMANDS = {
     "node": ("vispeak_node.ros.node", "run the assistant on camera, sound and query topics"),
     "play": ("vispeak_node.ros.play", "publish a video file as a camera and a microphone"),
     "listen": ("vispeak_node.ros.listen", "print the messages of a topic as JSON lines"),
+    "camera": ("vispeak_node.ros.camera", "publish a webcam, a network camera or a file as a camera"),
+    "microphone": ("vispeak_node.ros.microphone", "publish a microphone of this machine"),
     "bag": ("vispeak_node.ros.record", "play, record or describe a ROS 2 bag"),
     "tree": ("vispeak_node.ros.tree", "run a behaviour tree on the node's topics: stop, warn, greet, idle"),
     "checkpoint": ("vispeak_node.commands.checkpoint", "check a checkpoint folder, or rewrite a pickle as safetensors"),

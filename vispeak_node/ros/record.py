@@ -145,6 +145,7 @@ def _record(args: argparse.Namespace) -> int:
         while not stop.is_set() and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 bag.write(*waiting.get(timeout=_LOOK))
+        time.sleep(2 * _LOOK)  # what has arrived already is still taken
         node.close()
         while not waiting.empty():
             bag.write(*waiting.get_nowait())
