@@ -55,6 +55,11 @@ def test_the_committed_interfaces_have_the_hashes_that_we_announce():
     assert {kind.__name__: type_hash(kind) for kind in OURS} == ROSIDL_HASHES
 
 
+def test_a_constant_keeps_its_comment():
+    lines = files()[PACKAGE / "msg/Response.msg"].splitlines()
+    assert "uint8 TRIGGER_QUERY=0  # somebody asked" in lines and "uint8 TRIGGER_GESTURE=1" in lines
+
+
 def test_interfaces_are_ascii_as_rosidl_writes_them_on_in_latin_1():
     assert [path for path, text in files().items() if not text.isascii()] == []
 

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import re
 import sys
 from pathlib import Path
 
+from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import OURS
 from vispeak_node.ros.parameters import parameter_file
 from vispeak_node.ros.schema import msg_text
@@ -23,11 +26,17 @@ string reply_id
 ---
 string delta  # what is new
 """
+_CONSTANT_COMMENT = re.compile(r'^\s+"(\w+)": \(.*?\),\s*#\s*(.+?)\s*$', re.MULTILINE)
+
+
+def constant_comments(kind: type[Message]) -> dict[str, str]:
+    """What the comments behind a message's constants say."""
+    return {match[1]: match[2] for match in _CONSTANT_COMMENT.finditer(inspect.getsource(kind))}
 
 
 def files() -> dict[Path, str]:
     """Every generated file, by its path in a checkout."""
-    made = {PACKAGE / "msg" / f"{kind.__name__}.msg": msg_text(kind) for kind in OURS}
+    made = {PACKAGE / "msg" / f"{kind.__name__}.msg": msg_text(kind, constant_comments(kind)) for kind in OURS}
     return made | {PACKAGE / "action/Ask.action": ASK, Path("config/assistant.yaml"): parameter_file()}
 
 

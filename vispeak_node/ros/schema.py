@@ -6,6 +6,7 @@ The codec is rosbags': byte arrays stay numpy views, where a typed DDS reader wo
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -20,14 +21,23 @@ Kind = TypeVar("Kind", bound=Message)
 MAX_MESSAGE = 64 * 2**20  # bytes
 
 
-def msg_text(kind: type[Message]) -> str:
-    """The text of a message's .msg file."""
+def msg_text(kind: type[Message], comments: Mapping[str, str] | None = None) -> str:
+    """The text of a message's .msg file.
+
+    Args:
+        kind: the message.
+        comments: of its constants, by name; the fields have their own.
+    """
     lines = [f"# {line}".rstrip() for line in (kind.__doc__ or "").splitlines()[:1]]
-    lines += [f"{type_} {name}={value}" for name, (type_, value) in kind.CONSTANTS.items()]
+    for name, (type_, value) in kind.CONSTANTS.items():
+        lines.append(f"{type_} {name}={value}" + _comment((comments or {}).get(name, "")))
     for entry in fields(kind):
-        comment = entry.metadata["comment"]
-        lines.append(f"{entry.metadata['ros']} {entry.name}" + (f"  # {comment}" if comment else ""))
+        lines.append(f"{entry.metadata['ros']} {entry.name}" + _comment(entry.metadata["comment"]))
     return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> str:
+    return f"  # {text}" if text else ""
 
 
 @functools.cache
