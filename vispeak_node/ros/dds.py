@@ -228,7 +228,11 @@ def configuration(environment: Mapping[str, str]) -> str:
             f"ROS_AUTOMATIC_DISCOVERY_RANGE {reach!r} is unknown; use SUBNET, LOCALHOST, OFF or SYSTEM_DEFAULT"
         )
     peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
+    interfaces = ""
     if reach == "LOCALHOST":
+        # by itself Cyclone DDS 11 would choose a network card, and then not listen to what ROS's nodes send to localhost
+        cards = '<NetworkInterface autodetermine="true"/>' if peers else ""
+        interfaces = f'<Interfaces>{cards}<NetworkInterface address="127.0.0.1"/></Interfaces>'
         peers.append("localhost")
     multicast = "<AllowMulticast>false</AllowMulticast>" if reach in ("LOCALHOST", "OFF") else ""
     listed = "".join(f'<Peer address="{_attribute(peer)}"/>' for peer in peers)
@@ -236,7 +240,8 @@ def configuration(environment: Mapping[str, str]) -> str:
     discovery = f"{index if multicast else ''}{f'<Peers>{listed}</Peers>' if listed else ''}"
     return (
         "<CycloneDDS><Domain>"
-        f"<General>{multicast}<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>64000B</FragmentSize></General>"
+        f"<General>{interfaces}{multicast}"
+        "<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>64000B</FragmentSize></General>"
         f"<Discovery>{discovery}</Discovery>"
         # `max`: the system may grant less; `min` would refuse to start then
         '<Internal><SocketReceiveBufferSize max="16MB"/></Internal>'
