@@ -158,3 +158,18 @@ def test_the_graph_sees_a_node_with_its_endpoints(environment):
         assert len(shown.reader_gid_seq) == len(shown.writer_gid_seq) == 1
         assert len({gid.data.tobytes() for gid in (info.gid, *shown.reader_gid_seq, *shown.writer_gid_seq)}) == 3
         assert all(gid.data.tobytes()[:12] == info.gid.data.tobytes()[:12] for gid in shown.writer_gid_seq)
+
+
+def test_nodes_come_and_go_in_one_process(environment):
+    for number in range(3):
+        with DdsNode(f"node{number}", environment) as node:
+            node.advertise("/t/text", String)
+        del node
+
+
+def test_localhost_means_the_loopback_interface_and_static_peers_keep_the_network():
+    local = configuration({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
+    assert 'address="127.0.0.1"' in local and "autodetermine" not in local
+    peers = configuration({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_STATIC_PEERS": "192.0.2.7"})
+    assert 'address="127.0.0.1"' in peers and "autodetermine" in peers and "192.0.2.7" in peers
+    assert "NetworkInterface" not in configuration({})

@@ -6,6 +6,7 @@ waits.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -46,14 +47,10 @@ class DdsNode:
         self.domain_id = domain_id(environment)
         try:
             from cyclonedds.core import DDSException, Policy, Qos, WaitSet  # noqa: PLC0415 - absent on some machines
-            from cyclonedds.domain import Domain, DomainParticipant  # noqa: PLC0415
+            from cyclonedds.domain import DomainParticipant  # noqa: PLC0415
         except ImportError as error:
             raise ValueError(f"the DDS transport needs cyclonedds ({error}): pip install 'cyclonedds>=11'") from error
-        try:
-            self._domain = Domain(self.domain_id, configuration(environment))
-        except DDSException as error:
-            # a domain is configured once in a process: another node of this process was first
-            logger.debug("domain %d exists already: %s", self.domain_id, error)
+        _configure(self.domain_id, configuration(environment))
         try:
             self._participant = DomainParticipant(self.domain_id, qos=Qos(Policy.Userdata(b"enclave=/;")))
             self._waitset = WaitSet(self._participant)
@@ -184,6 +181,19 @@ class DdsNode:
                         deliver(sample.cdr)
 
 
+@functools.cache
+def _configure(domain: int, xml: str) -> Any:
+    """A domain is configured once in a process and must outlive every node on it, so it is kept."""
+    from cyclonedds.core import DDSException  # noqa: PLC0415
+    from cyclonedds.domain import Domain  # noqa: PLC0415
+
+    try:
+        return Domain(domain, xml)
+    except DDSException as error:
+        logger.debug("domain %d was configured otherwise before: %s", domain, error)
+        return None
+
+
 def mangled(topic: str) -> str:
     """A ROS topic's name in DDS.
 
@@ -230,7 +240,7 @@ def configuration(environment: Mapping[str, str]) -> str:
     peers = [peer for peer in environment.get("ROS_STATIC_PEERS", "").split(";") if peer]
     interfaces = ""
     if reach == "LOCALHOST":
-        # by itself Cyclone DDS 11 would choose a network card, and then not listen to what ROS's nodes send to localhost
+        # by itself Cyclone DDS 11 would choose a network card, and then not hear what ROS's nodes send to localhost
         cards = '<NetworkInterface autodetermine="true"/>' if peers else ""
         interfaces = f'<Interfaces>{cards}<NetworkInterface address="127.0.0.1"/></Interfaces>'
         peers.append("localhost")
