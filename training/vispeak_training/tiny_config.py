@@ -13,7 +13,7 @@ class TinyConfig:
     vision_cycles: tuple[int, ...] = (8, 18)  # passes over the frames; the rate starts anew with every cycle
     vision_batch: int = 64  # frames
     vision_lr: float = 1e-3
-    picture_steps: int = 1500  # optimiser steps on streams of a single frame
+    picture_steps: int = 1300  # optimiser steps on streams of a single frame
     picture_batch: int = 32  # streams
     stream_steps: int = 800  # optimiser steps after them, on streams of whole clips
     picture_share: float = 0.4  # of those, still on single frames
