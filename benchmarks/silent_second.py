@@ -145,8 +145,8 @@ def main() -> int:
             "",
             f"Command: `python benchmarks/silent_second.py --rounds {arguments.rounds}`; {versions}; one "
             "thread, thread CPU time, interleaved, medians. Only the ratios carry over to other machines.",
-            "In float32 the pass by events is bound by this core's arithmetic, the loop by its overhead; bfloat16 takes",
-            "the first bound away.",
+            "In float32 the pass by events is bound by this core's arithmetic, the loop by its overhead;",
+            "bfloat16 takes the first bound away.",
             "The language models of the random rows have a vocabulary whose share of the weights is the 7 B model's.",
             "",
         ]
