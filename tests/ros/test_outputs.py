@@ -15,7 +15,7 @@ from vispeak_node.ros.report import Report
 from vispeak_node.ros.sound import from_arrays
 from vispeak_node.ros.speaker import Speaker
 from vispeak_node.ros.standard import Audio, AudioArrays, AudioFormat, AudioStamped, Header, Time
-from vispeak_node.ros.topics import RELATIVE, TopicNames, inputs, outputs
+from vispeak_node.ros.topics import BRIDGES, RELATIVE, TopicNames, inputs, outputs
 from vispeak_node.runtime.outputs import ReplyFinished, ReplyStarted, Score, TextDelta, Trigger
 from vispeak_node.stream.events import ImageEvent, ResetEvent, TextEvent
 
@@ -240,6 +240,20 @@ def test_sound_of_the_other_dialect_that_makes_no_sense_is_refused(info):
 def test_every_topic_is_in_the_table_once():
     for names in (NAMES, RELATIVE):
         for dialect in ("ros-drivers", "mgonzs13"):
-            listed = [topic.name for topic in [*inputs(names, dialect), *outputs(names)]]
+            listed = [topic.name for topic in [*inputs(names, dialect), *outputs(names, BRIDGES)]]
             assert len(listed) == len(set(listed))
-        assert set(vars(names).values()) == {t.name for t in [*inputs(names), *outputs(names)]}
+        assert set(vars(names).values()) == {t.name for t in [*inputs(names), *outputs(names, BRIDGES)]}
+
+
+def test_bridges_speak_other_packages_messages_and_only_when_asked():
+    told = []
+    teller = Speaker(NAMES, lambda *message: told.append(message), Report(), AnomalyWatch(3, 10), 0.5, BRIDGES)
+    for output in [score(SECOND, fall=0.25), *reply(1, SECOND, WAVE), *reply(2, SECOND, "visual_interruption/palm")]:
+        teller.tell(output)
+    assert [message.gesture for message in on(told, NAMES.hri_gesture)] == [6, 0]  # hri_msgs knows no stop sign
+    results = on(told, NAMES.classification)[0].results
+    assert [(result.class_id, result.score) for result in results] == [("none", 0.75), (FALL, 0.25)]
+    teller, told = speaker()
+    for output in [score(SECOND, fall=0.25), *reply(1, SECOND, WAVE)]:
+        teller.tell(output)
+    assert not on(told, NAMES.hri_gesture) and not on(told, NAMES.classification)

@@ -34,7 +34,7 @@ def test_defaults_make_the_default_configs_and_bad_values_are_named():
     assert configs(defaults) == (RosConfig(), AssistantConfig(), SessionConfig())
     for name, value in (
         ("threshold", -1.0), ("threshold", float("nan")), ("image_qos", "BEST"), ("image_depth", 0), ("dtype", "int8"),
-        ("audio_dialect", "x"), ("cameras", "a b"),
+        ("audio_dialect", "x"), ("cameras", "a b"), ("bridges", "x"),
         ("system_prompt", "x"), ("max_waiting", 0), ("min_event_score", 2.0),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=name):

@@ -35,7 +35,7 @@ from vispeak_node.ros.messages import (
 )
 from vispeak_node.ros.report import Report, diagnosis
 from vispeak_node.ros.speaker import Speaker
-from vispeak_node.ros.topics import TopicNames
+from vispeak_node.ros.topics import BRIDGES, TopicNames
 from vispeak_node.runtime.outputs import Output
 from vispeak_node.stream.events import Event, ResetEvent
 
@@ -78,6 +78,7 @@ class AssistantConfig:
     min_event_score: float = 0.5  # an event whose kind is less likely than this is of unknown kind
     anomaly_clear: float = 3.0  # s without sign of an anomaly after which it is over
     anomaly_hold: float = 10.0  # s after which it is over where the checkpoint cannot tell
+    bridges: str = ""  # more messages, by comma: hri_msgs (gestures), vision_msgs (the kinds of every frame)
 
     def __post_init__(self) -> None:
         if self.audio_dialect not in DIALECTS:
@@ -85,8 +86,16 @@ class AssistantConfig:
         for name, least in (("max_waiting", 1), ("max_query_length", 1), ("anomaly_clear", 0), ("anomaly_hold", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for bridge in self.bridge_names:
+            if bridge not in BRIDGES:
+                raise ValueError(f"bridges: {bridge!r} is unknown; known are {', '.join(BRIDGES)}")
         if not 0 <= self.min_event_score <= 1:
             raise ValueError(f"min_event_score must lie between 0 and 1, not {self.min_event_score}")
+
+    @property
+    def bridge_names(self) -> list[str]:
+        """The bridges that are asked for."""
+        return [name.strip() for name in self.bridges.split(",") if name.strip()]
 
 
 class Assistant:
@@ -113,7 +122,7 @@ class Assistant:
         self.intake = Intake(config.frames_per_second, config.audio, config.max_query_length)
         self._session, self._publish, self._facts = session, publish, facts or {}
         watch = AnomalyWatch(config.anomaly_clear, config.anomaly_hold)
-        self._speaker = Speaker(self.names, publish, self.report, watch, config.min_event_score)
+        self._speaker = Speaker(self.names, publish, self.report, watch, config.min_event_score, config.bridge_names)
         self._lock = threading.Lock()  # callbacks may come from several threads
         self._askers = Askers()
         self._events: queue.Queue[tuple[Event, float]] = queue.Queue(config.max_waiting)

@@ -18,14 +18,17 @@ from vispeak_node.ros.standard import (
     AudioInfo,
     AudioStamped,
     Bool,
+    Classification,
     CompressedImage,
     DiagnosticArray,
     DiagnosticStatus,
     Gid,
     Header,
+    HriGesture,
     Image,
     KeyValue,
     NodeEntitiesInfo,
+    ObjectHypothesis,
     ParticipantEntitiesInfo,
     String,
     Time,
@@ -142,7 +145,7 @@ class State(Message):
 STANDARD: tuple[type[Message], ...] = (
     Time, Header, String, Bool, Image, CompressedImage, AudioData, AudioDataStamped, AudioInfo, AudioArrays,
     AudioFormat, Audio, AudioStamped, KeyValue, DiagnosticStatus, DiagnosticArray, Gid, NodeEntitiesInfo,
-    ParticipantEntitiesInfo,
+    ParticipantEntitiesInfo, HriGesture, ObjectHypothesis, Classification,
 )  # fmt: skip
 OURS: tuple[type[Message], ...] = (Response, Anomaly, Gesture, Attention, State)
 ALL: tuple[type[Message], ...] = (*STANDARD, *OURS)

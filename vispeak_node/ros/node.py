@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     dtype = getattr(torch, args.dtype) if args.dtype else None
     folder = args.model or default_model_dir()
     with DdsNode("vispeak") as node:
-        for topic in outputs(names):
+        for topic in outputs(names, config.bridge_names):
             node.advertise(topic.name, topic.kind, topic.delivery)
         node.publish(names.state, loading())
         session = load_session(folder, session_config, args.device, dtype)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from vispeak_node.ros.parameters import parameters
-from vispeak_node.ros.topics import Delivery, TopicNames, inputs, outputs
+from vispeak_node.ros.topics import BRIDGES, Delivery, TopicNames, inputs, outputs
 
 _QOS = {
     Delivery.SENSOR: "best effort, keep last 5",
@@ -19,7 +19,7 @@ def topics_table() -> str:
     """Topics with their types and quality of service."""
     names = TopicNames()
     rows = ["| | topic | type | QoS | |", "|---|---|---|---|---|"]
-    for direction, topics in (("in", inputs(names)), ("out", outputs(names))):
+    for direction, topics in (("in", inputs(names)), ("out", outputs(names, BRIDGES))):
         for topic in topics:
             kind = topic.kind.NAME.replace("/msg/", "/")
             rows.append(f"| {direction} | `{topic.name}` | {kind} | {_QOS[topic.delivery]} | {topic.about} |")

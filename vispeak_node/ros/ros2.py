@@ -164,7 +164,7 @@ class VispeakNode(LifecycleNode):
 
     def _advertise(self) -> None:
         for camera in self._ros.camera_names:
-            for topic in outputs(prefixed(camera)):
+            for topic in outputs(prefixed(camera), self._assistant_config.bridge_names):
                 kind, qos = ros_type(topic.kind), _output_qos(topic)
                 # the state is told in every state, the rest only by an active node
                 if topic.delivery is Delivery.LATCHED or topic.name == RELATIVE.diagnostics:

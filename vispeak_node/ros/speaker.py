@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from vispeak_node.ros.anomalies import AnomalyWatch, Raised, gesture_of, trigger_of
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import Anomaly, Attention, Bool, Gesture, Header, Response, String, Time
 from vispeak_node.ros.report import Report
+from vispeak_node.ros.standard import Classification, HriGesture, ObjectHypothesis
 from vispeak_node.ros.topics import TopicNames
 from vispeak_node.runtime.outputs import Output, ReplyFinished, ReplyStarted, Score, TextDelta, Trigger, split_label
 
@@ -25,6 +26,7 @@ class Speaker:
         report: counts replies and duplicates here.
         watch: decides when an anomaly is over.
         min_event_score: a kind that is less likely than this is unknown.
+        bridges: packages whose messages are published too, of `topics.BRIDGES`.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class Speaker:
         report: Report,
         watch: AnomalyWatch,
         min_event_score: float,
+        bridges: Collection[str] = (),
     ) -> None:
         self._names, self._publish, self._report = names, publish, report
-        self._watch, self._min_event_score = watch, min_event_score
+        self._watch, self._min_event_score, self._bridges = watch, min_event_score, bridges
         self._run_id = uuid.uuid4().hex[:8]
         self._arrived: dict[int, float] = {}  # stamp of an event -> when it came, for latencies
         self._pieces = 0  # of the reply under way
@@ -74,6 +77,9 @@ class Speaker:
             self._header(score.stamp), score.score, score.total, score.threshold, score.speaking, score.fired
         )
         self._publish(self._names.attention, message)
+        if "vision_msgs" in self._bridges and score.events:
+            results = tuple(ObjectHypothesis(label, share) for label, share in score.events)
+            self._publish(self._names.classification, Classification(self._header(score.stamp), results))
         over = self._watch.look(score.events, score.stamp)
         if over is not None:
             self._cleared(over, score.stamp)
@@ -87,6 +93,9 @@ class Speaker:
             self._publish(
                 self._names.gesture, Gesture(self._header(reply.stamp), gesture, label, reply.event_score, "")
             )
+            if "hri_msgs" in self._bridges:
+                known = gesture if gesture <= Gesture.CONSTANTS["WAVING"][1] else Gesture.CONSTANTS["OTHER"][1]
+                self._publish(self._names.hri_gesture, HriGesture(self._header(reply.stamp), known))
         if self._watch.trigger(self._id(reply.reply_id), event, reply.event_score, reply.stamp):
             self._publish(self._names.anomaly_active, Bool(True))  # what it was is told when the reply is spoken
 

@@ -155,6 +155,33 @@ class AudioStamped(Message):
 
 
 @dataclass(frozen=True)
+class HriGesture(Message):
+    """A gesture as ROS4HRI (REP 155) knows it: without confidence, label or person."""
+
+    NAME: ClassVar[str] = "hri_msgs/msg/Gesture"
+    header: Header = ros("std_msgs/Header")
+    gesture: int = ros("uint8")
+
+
+@dataclass(frozen=True)
+class ObjectHypothesis(Message):
+    """One class and how likely it is."""
+
+    NAME: ClassVar[str] = "vision_msgs/msg/ObjectHypothesis"
+    class_id: str = ros("string")
+    score: float = ros("float64")
+
+
+@dataclass(frozen=True)
+class Classification(Message):
+    """What a whole picture shows."""
+
+    NAME: ClassVar[str] = "vision_msgs/msg/Classification"
+    header: Header = ros("std_msgs/Header")
+    results: tuple[ObjectHypothesis, ...] = ros("vision_msgs/ObjectHypothesis[]")
+
+
+@dataclass(frozen=True)
 class KeyValue(Message):
     """One line of a diagnosis."""
 

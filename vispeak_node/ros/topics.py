@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,9 +14,11 @@ from vispeak_node.ros.messages import (
     AudioInfo,
     AudioStamped,
     Bool,
+    Classification,
     CompressedImage,
     DiagnosticArray,
     Gesture,
+    HriGesture,
     Image,
     Response,
     State,
@@ -61,11 +64,14 @@ class TopicNames:
     attention: str = "/vispeak/attention"  # vispeak_msgs/Attention
     state: str = "/vispeak/state"  # vispeak_msgs/State
     diagnostics: str = "/diagnostics"  # diagnostic_msgs/DiagnosticArray
+    hri_gesture: str = "/vispeak/hri_gesture"  # hri_msgs/Gesture, with the bridge hri_msgs
+    classification: str = "/vispeak/classification"  # vision_msgs/Classification, with the bridge vision_msgs
 
 
 RELATIVE = TopicNames(
     "image", "image/compressed", "audio", "audio_info", "query", "enable", "reset", "response", "response/partial",
     "response_text", "anomaly", "anomaly_active", "gesture", "attention", "state", "/diagnostics",
+    "hri_gesture", "classification",
 )  # fmt: skip
 
 
@@ -87,10 +93,18 @@ def inputs(names: TopicNames, dialect: str = "ros-drivers", audio: bool = True) 
     return topics
 
 
-def outputs(names: TopicNames) -> list[Topic]:
-    """What the node publishes."""
+BRIDGES = ("hri_msgs", "vision_msgs")
+
+
+def outputs(names: TopicNames, bridges: Collection[str] = ()) -> list[Topic]:
+    """What the node publishes; the topics of other packages' messages only where their bridge is asked for."""
     reliable, latched = Delivery.RELIABLE, Delivery.LATCHED
+    extra = {
+        "hri_msgs": Topic(names.hri_gesture, HriGesture, reliable, "gestures as ROS4HRI numbers them"),
+        "vision_msgs": Topic(names.classification, Classification, reliable, "every frame's kinds of events"),
+    }
     return [
+        *(extra[bridge] for bridge in bridges),
         Topic(names.response, Response, reliable, "every finished reply"),
         Topic(names.partial, Response, reliable, "a reply's pieces while it is spoken"),
         Topic(names.response_text, String, reliable, "a finished reply's words alone"),
