@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
 from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.messages import Header, State, Time
+from vispeak_node.ros.parameters import read_parameters
 from vispeak_node.ros.topics import TopicNames, inputs, outputs
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.settings import add_config_flags, config_from_args, default_model_dir
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: float32 on the CPU)"
     )
+    parser.add_argument("--params-file", metavar="YAML", type=Path, help="ROS parameter file; flags come before it")
     add_config_flags(parser, TopicNames, suffix="-topic")
     add_config_flags(parser, AssistantConfig)
     add_config_flags(parser, SessionConfig)
@@ -39,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
     from vispeak_node.runtime.session import load_session  # noqa: PLC0415
 
+    if args.params_file is not None:
+        apply_parameters(args, read_parameters(args.params_file))
     config, session_config = config_from_args(AssistantConfig, args), config_from_args(SessionConfig, args)
     names = config_from_args(TopicNames, args, suffix="_topic")
     stop = threading.Event()
@@ -63,6 +69,17 @@ def run(args: argparse.Namespace) -> int:
         assistant.stop()
     logger.info("replies: %d; refused: %s", assistant.report.replies, dict(assistant.report.refused))
     return 0
+
+
+def apply_parameters(args: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Takes a parameter file's values for all settings that no flag changed."""
+    for part in (AssistantConfig, SessionConfig):
+        for field in dataclasses.fields(part):
+            if field.name in values and getattr(args, field.name) == field.default:
+                setattr(args, field.name, values[field.name])
+    args.model = args.model or (Path(values["model"]) if values.get("model") else None)
+    args.device = values.get("device", args.device) if args.device == "cpu" else args.device
+    args.dtype = args.dtype or values.get("dtype") or None
 
 
 def loading() -> State:

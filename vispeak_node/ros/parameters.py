@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from vispeak_node.ros.assistant import AssistantConfig
 from vispeak_node.runtime.config import CHANGEABLE, SessionConfig
 from vispeak_node.settings import field_comments
 
+_MAX_FILE = 2**20  # bytes
 QOS = ("SENSOR_DATA", "SYSTEM_DEFAULT", "DEFAULT")
 
 
@@ -107,3 +112,33 @@ def parameter_file() -> str:
         )
         lines.append(f"    {parameter.name}: {text}")
     return "\n".join(lines) + "\n"
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """The node's values in a ROS parameter file: those of every node, then those of a node called vispeak.
+
+    Raises:
+        ValueError: the file is missing, no parameter file, or holds an unknown name or a value of another type.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if path.stat().st_size <= _MAX_FILE else ""
+        sections = YAML(typ="safe", pure=True).load(text)
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(sections, dict):
+        raise ValueError(f"{path}: no ROS parameter file (`/**:` and under it `ros__parameters:`)")
+    values: dict[str, Any] = {}
+    for name in sorted(sections, key=lambda name: "*" not in str(name)):
+        section = sections[name]
+        if "*" in str(name) or str(name).rsplit("/", 1)[-1] == "vispeak":
+            found = section.get("ros__parameters") if isinstance(section, dict) else None
+            if not isinstance(found, dict):
+                raise ValueError(f"{path}: {name} has no ros__parameters")
+            values |= found
+    known = {parameter.name: parameter.default for parameter in parameters()} | {"use_sim_time": False}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{path}: the parameter {name} is unknown")
+        if type(value) is not type(known[name]):
+            raise ValueError(f"{path}: {name} must be a {type(known[name]).__name__}, not {value!r}")
+    return values

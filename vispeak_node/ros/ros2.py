@@ -53,7 +53,7 @@ class VispeakNode(LifecycleNode):
         self._writers: dict[str, Any] = {}
         self._latched: dict[str, Any] = {}  # publishers that speak in every state
         self._look_timer: Any = None
-        self._updater: Any = None
+        self._updater: Any = None  # of diagnostic_updater, where that is installed
         self._ros, self._assistant_config, self._session_config = configs(self._values())
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -93,6 +93,7 @@ class VispeakNode(LifecycleNode):
             self._assistants.append(assistant)
             self._subscribe(assistant)
         self._look_timer = self.create_timer(_LOOK, self._look)
+        self._diagnose()
         return result
 
     def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
@@ -196,9 +197,25 @@ class VispeakNode(LifecycleNode):
         return QoSProfile(depth=depth, reliability=best, history=HistoryPolicy.KEEP_LAST)
 
     def _publish(self, topic: str, message: Message) -> None:
+        if self._updater is not None and topic == RELATIVE.diagnostics:
+            return
         writer = self._writers.get(topic) or self._latched.get(topic)
         if writer is not None and rclpy.ok():
             writer.publish(encode(message))
+
+    def _diagnose(self) -> None:
+        """Hands the assistants' health to diagnostic_updater; where it is not installed they tell it themselves."""
+        try:
+            from diagnostic_updater import Updater  # noqa: PLC0415 - an optional package
+        except ImportError:
+            return
+        if self._updater is None:
+            self._updater = Updater(self)
+            self._updater.setHardwareID(self._ros.device)
+        for camera, assistant in zip(self._ros.camera_names, self._assistants, strict=True):
+            name = f"assistant {camera}".strip()
+            self._updater.removeByName(name)
+            self._updater.add(name, _task(assistant))
 
     def _tell_state(self, state: str) -> None:
         message = State(Header(Time(), ""), State.CONSTANTS[state][1], 0.0, 0.0, 0)
@@ -271,6 +288,8 @@ class VispeakNode(LifecycleNode):
         if self._look_timer is not None:
             self.destroy_timer(self._look_timer)
             self._look_timer = None
+        for camera in self._ros.camera_names if self._updater is not None else []:
+            self._updater.removeByName(f"assistant {camera}".strip())
         for assistant in self._assistants:
             assistant.stop()
         self._assistants.clear()
@@ -317,6 +336,19 @@ def _taker(topic: Topic, handler: Callable[[Any], None], assistant: Assistant) -
             assistant.on_bad(topic.name, error)
 
     return take
+
+
+def _task(assistant: Assistant) -> Callable[[Any], Any]:
+    """What diagnostic_updater calls every period."""
+
+    def run(status: Any) -> Any:
+        found = assistant.status()
+        status.summary(bytes([found.level]), found.message)
+        for pair in found.values:
+            status.add(pair.key, pair.value)
+        return status
+
+    return run
 
 
 def _output_qos(topic: Topic) -> QoSProfile:
