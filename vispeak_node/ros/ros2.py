@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,18 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from vispeak_node.ros.asking import Question
 from vispeak_node.ros.assistant import Assistant
+from vispeak_node.ros.bindings import output_qos, prefixed, ros_type, taker, task
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import Header, State, Time
 from vispeak_node.ros.parameters import configs, parameters
-from vispeak_node.ros.schema import decode, encode
+from vispeak_node.ros.schema import encode
 from vispeak_node.ros.topics import RELATIVE, Delivery, Topic, TopicNames, inputs, outputs
 from vispeak_node.settings import default_model_dir
 
@@ -166,7 +166,7 @@ class VispeakNode(LifecycleNode):
     def _advertise(self) -> None:
         for camera in self._ros.camera_names:
             for topic in outputs(prefixed(camera), self._assistant_config.bridge_names):
-                kind, qos = ros_type(topic.kind), _output_qos(topic)
+                kind, qos = ros_type(topic.kind), output_qos(topic)
                 # the state is told in every state, the rest only by an active node
                 if topic.delivery is Delivery.LATCHED or topic.name == RELATIVE.diagnostics:
                     self._latched[topic.name] = self.create_publisher(kind, topic.name, qos)
@@ -178,7 +178,7 @@ class VispeakNode(LifecycleNode):
         switches = (assistant.names.enable, assistant.names.reset)  # services here
         for topic in inputs(assistant.names, config.audio_dialect, config.audio):
             if topic.name not in switches:
-                take = _taker(topic, handlers[topic.name], assistant)
+                take = taker(topic, handlers[topic.name], assistant)
                 options = QoSOverridingOptions.with_default_policies()
                 self._inputs.append(
                     self.create_subscription(
@@ -215,7 +215,7 @@ class VispeakNode(LifecycleNode):
         for camera, assistant in zip(self._ros.camera_names, self._assistants, strict=True):
             name = f"assistant {camera}".strip()
             self._updater.removeByName(name)
-            self._updater.add(name, _task(assistant))
+            self._updater.add(name, task(assistant))
 
     def _tell_state(self, state: str) -> None:
         message = State(Header(Time(), ""), State.CONSTANTS[state][1], 0.0, 0.0, 0)
@@ -305,56 +305,6 @@ class VispeakNode(LifecycleNode):
         self._writers.clear()
         self._latched.clear()
         _free()
-
-
-def prefixed(camera: str) -> TopicNames:
-    """The node's relative topics under a camera's name."""
-    if not camera:
-        return RELATIVE
-    names = {field: value for field, value in vars(RELATIVE).items() if not value.startswith("/")}
-    return replace(RELATIVE, **{field: f"{camera}/{value}" for field, value in names.items()})
-
-
-def ros_type(kind: type[Message]) -> Any:
-    """The generated class of a message.
-
-    Raises:
-        ValueError: its package is not installed.
-    """
-    package, _, name = kind.NAME.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{kind.NAME} is not installed ({error}): build or install the package {package}") from error
-
-
-def _taker(topic: Topic, handler: Callable[[Any], None], assistant: Assistant) -> Callable[[bytes], None]:
-    def take(data: bytes) -> None:
-        try:
-            handler(decode(topic.kind, data))
-        except ValueError as error:
-            assistant.on_bad(topic.name, error)
-
-    return take
-
-
-def _task(assistant: Assistant) -> Callable[[Any], Any]:
-    """What diagnostic_updater calls every period."""
-
-    def run(status: Any) -> Any:
-        found = assistant.status()
-        status.summary(bytes([found.level]), found.message)
-        for pair in found.values:
-            status.add(pair.key, pair.value)
-        return status
-
-    return run
-
-
-def _output_qos(topic: Topic) -> QoSProfile:
-    latched = topic.delivery is Delivery.LATCHED
-    durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-    return QoSProfile(depth=1 if latched else 10, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
 
 
 def _free() -> None:
