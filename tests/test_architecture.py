@@ -21,6 +21,7 @@ ALLOWED = {
     "vispeak_node.runtime": {"vispeak_node.model", "vispeak_node.stream"},
     "vispeak_node.ros": {"vispeak_node.runtime", "vispeak_node.stream", "vispeak_node.settings", "vispeak_node"},
     "vispeak_node.commands": {
+        "vispeak_node.ros",
         "vispeak_node.runtime",
         "vispeak_node.model",
         "vispeak_node.stream",

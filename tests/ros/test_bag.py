@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -355,3 +356,18 @@ def test_a_moved_bag_is_still_a_bag(tmp_path):
     shutil.move(tmp_path / "bag", tmp_path / "other")
     with BagReader(tmp_path / "other") as bag:
         assert bag.count == 5
+
+
+def test_watching_a_bag_is_watching_the_file_it_was_made_of(tmp_path, capsys):
+    clip = default_model_dir() / "demo.mp4"
+    bag = write_clip(tmp_path / "bag", clip, 1_800_000_000 * SECOND)
+    said, scores = [], []
+    for path in (clip, bag, bag / "bag.mcap"):
+        assert main(["watch", str(path), "--json", "--ask", "3.2:What do you see?"]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        replies = [line for line in lines if line["event"] == "reply_finished"]
+        said.append([(line["start"], line["end"], line["trigger"], line["text"]) for line in replies])
+        scores.append([line["score"] for line in lines if line["event"] == "score"])
+    assert said[0] == said[1] == said[2] and len(said[0]) == 3
+    assert scores[1] == scores[2]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)  # a bag's sound is rounded to 16 bit

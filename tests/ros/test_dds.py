@@ -173,3 +173,15 @@ def test_localhost_means_the_loopback_interface_and_static_peers_keep_the_networ
     peers = configuration({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_STATIC_PEERS": "192.0.2.7"})
     assert 'address="127.0.0.1"' in peers and "autodetermine" in peers and "192.0.2.7" in peers
     assert "NetworkInterface" not in configuration({})
+
+
+def test_quality_that_does_not_fit_is_seen(environment):
+    with DdsNode("mine", environment) as mine, DdsNode("other", environment) as other:
+        mine.subscribe("/t/fits", String, lambda _: None, lambda *_: None, Delivery.SENSOR)
+        mine.subscribe("/t/asks", String, lambda _: None, lambda *_: None, Delivery.LATCHED)
+        mine.advertise("/t/gives", String, Delivery.RELIABLE)
+        other.advertise("/t/fits", String)
+        other.advertise("/t/asks", String, Delivery.RELIABLE)  # volatile
+        other.subscribe("/t/gives", String, lambda _: None, lambda *_: None, Delivery.LATCHED)
+        wait(lambda: mine.mismatches().keys() == {"/t/asks", "/t/gives"})
+        assert set(mine.mismatches().values()) == {"durability"}

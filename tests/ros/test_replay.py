@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.ros.test_behaviour import NAMES, READY, SOON, over_dds, wait
-from vispeak_node.commands.watch import read_events
+from vispeak_node.commands.clip import Clip
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.outputs import ReplyFinished, Score
 from vispeak_node.runtime.session import load_session
@@ -22,7 +22,7 @@ def test_a_clip_over_dds_is_the_clip_from_its_file():
     clip = default_model_dir() / "demo.mp4"
     session = load_session(default_model_dir(), SessionConfig())
     # the node was started without sound
-    events = [event for event in read_events(clip) if not isinstance(event, SoundEvent)]
+    events = [event for event in Clip(clip).events() if not isinstance(event, SoundEvent)]
     expected = [output for event in events for output in session.push(event)]
     scores = [output for output in expected if isinstance(output, Score)]
     replies = [output for output in expected if isinstance(output, ReplyFinished)]

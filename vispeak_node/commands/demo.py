@@ -227,7 +227,7 @@ def _timeline(clip: Path, scores: list[dict[str, Any]], replies: list[dict[str, 
 
 
 def _frames(clip: Path) -> list[tuple[float, Any]]:
-    from vispeak_node.commands.watch import read_events  # noqa: PLC0415 - not needed by the processes
+    from vispeak_node.commands.clip import Clip  # noqa: PLC0415 - not needed by the processes
 
-    images = [event for event in read_events(clip) if isinstance(event, ImageEvent)]
+    images = [event for event in Clip(clip).events() if isinstance(event, ImageEvent)]
     return [(seconds(event.stamp - images[0].stamp), thumbnail(event.image)) for event in images]

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
+from vispeak_node.commands.clip import Clip
 from vispeak_node.commands.plot import Said, Timeline, draw, require_matplotlib, thumbnail
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.outputs import Output, ReplyFinished, ReplyStarted, Score, TextDelta
 from vispeak_node.settings import add_config_flags, config_from_args, default_model_dir
 from vispeak_node.stream.events import Event, ImageEvent, TextEvent, nanoseconds, seconds
-from vispeak_node.stream.files import probe, read_file
-from vispeak_node.stream.segmenter import Segmenter, SegmenterConfig
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +29,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="a video or sound file that FFmpeg can read")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a video or sound file, or a ROS 2 bag")
     parser.add_argument("--model", metavar="DIR", type=Path, help="checkpoint folder (default: the shipped small one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     parser.add_argument("--dtype", choices=_DTYPES, help="of the weights (default: float32 on the CPU, else bfloat16)")
@@ -48,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     config = config_from_args(SessionConfig, args)
     if args.plot is not None:
         check_plot_path(args.plot)
-    duration = _check_file(args.file, args.ask)
+    clip = Clip(args.file)
+    duration = clip.duration
+    _check_questions(duration, args.ask)
     from vispeak_node.runtime.session import load_session  # noqa: PLC0415 - after cheap checks of the arguments
 
     device, dtype = parse_device(args.device), parse_dtype(args.dtype)
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     timeline = Timeline(args.file.name, session.config.threshold, questions=args.ask)
     write = write_json if args.json else write_reply
     with tqdm(total=duration, unit="s", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
-        for event in with_questions(read_events(args.file), args.ask):
+        for event in with_questions(clip.events(), args.ask):
             for output in session.push(event):
                 _tell(output, timeline, write, bar)
             _advance(bar, seconds(event.stamp))
@@ -150,26 +151,10 @@ def write_json(output: Output, stream: TextIO) -> None:
     stream.flush()
 
 
-def _check_file(path: Path, questions: list[tuple[float, str]]) -> float:
-    """The file's duration in seconds, after a look at whether it can be watched at all."""
-    duration = probe(path).duration
+def _check_questions(duration: float, questions: list[tuple[float, str]]) -> None:
     for time, text in questions:
         if time > duration:
             raise ValueError(f"--ask {time:g}:{text}: the file ends at {duration:.1f} s")
-    return duration
-
-
-def read_events(path: Path) -> Iterator[Event]:
-    """A file's events, as a session reads them.
-
-    Raises:
-        ValueError: the file is missing, damaged, or holds neither pictures nor sound.
-    """
-    info = probe(path)
-    segmenter = Segmenter(SegmenterConfig(has_video=info.has_video, has_sound=info.has_sound))
-    for item in read_file(path):
-        yield from segmenter.push(item)
-    yield from segmenter.flush()
 
 
 def _tell(output: Output, timeline: Timeline, write: Any, bar: tqdm) -> None:

@@ -201,16 +201,8 @@ def read_bag(
         ValueError: it is no bag, it breaks off, or it has neither pictures nor sound under these names.
     """
     with BagReader(path) as bag:
-        topics = {topic.name: topic for topic in bag.topics}
-        compressed = f"{image_topic}/compressed"
-        names = [image_topic if image_topic in topics or compressed not in topics else compressed, audio_topic]
-        chosen = [topics[name] for name in names if name in topics]
-        if not chosen:
-            raise ValueError(f"{bag.path}: neither {image_topic} nor {audio_topic}; it has {', '.join(sorted(topics))}")
-        for topic in chosen:
-            if topic.kind() not in (*_PICTURES, *_SOUNDS):
-                raise ValueError(f"{bag.path}: {topic.name} is {topic.type_name}, neither pictures nor sound")
-        info = _sound_info(bag, topics.get(audio_info_topic))
+        chosen = _chosen(bag, image_topic, audio_topic)
+        info = _sound_info(bag, next((topic for topic in bag.topics if topic.name == audio_info_topic), None))
         refused = 0
         for topic, stamp, data in bag.messages(chosen):
             try:
@@ -220,6 +212,32 @@ def read_bag(
                 logger.debug("%s: %s", topic.name, error)
         if refused:
             logger.warning("%s: %d messages cannot be used and were left out", bag.path, refused)
+
+
+def probe_bag(
+    path: str | Path, image_topic: str = TopicNames.image, audio_topic: str | None = TopicNames.audio
+) -> tuple[float, bool, bool]:
+    """A bag's duration in s, and whether it has pictures and sound under these names.
+
+    Raises:
+        ValueError: as `read_bag`.
+    """
+    with BagReader(path) as bag:
+        kinds = [topic.kind() for topic in _chosen(bag, image_topic, audio_topic) if topic.count]
+        return bag.duration * 1e-9, any(k in _PICTURES for k in kinds), any(k in _SOUNDS for k in kinds)
+
+
+def _chosen(bag: BagReader, image_topic: str, audio_topic: str | None) -> list[BagTopic]:
+    topics = {topic.name: topic for topic in bag.topics}
+    compressed = f"{image_topic}/compressed"
+    names = [image_topic if image_topic in topics or compressed not in topics else compressed, audio_topic]
+    chosen = [topics[name] for name in names if name in topics]
+    if not chosen:
+        raise ValueError(f"{bag.path}: neither {image_topic} nor {audio_topic}; it has {', '.join(sorted(topics))}")
+    for topic in chosen:
+        if topic.kind() not in (*_PICTURES, *_SOUNDS):
+            raise ValueError(f"{bag.path}: {topic.name} is {topic.type_name}, neither pictures nor sound")
+    return chosen
 
 
 def _item(message: Any, recorded: int, info: AudioInfo | None) -> Item:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import io
 import logging
 import signal
 import sys
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vispeak_node.ros.dds import DdsNode
+from vispeak_node.ros.images import to_message
 from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import CompressedImage, Header, Image, Time
 from vispeak_node.ros.topics import TopicNames
@@ -36,7 +36,6 @@ _SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https")
 _TIMEOUT = (5.0, 5.0)  # s to open a network camera, and to wait for its next packet
 _LONGEST = 2.0  # s between frames of a network camera
 _MAX_SIDE = 8192  # pixels
-_QUALITY = 90  # of a JPEG file
 _EARLY = 0.2  # of a period that a frame may come too early and still be its period's
 
 
@@ -218,7 +217,7 @@ class Camera:
             logger.warning("a frame is left out: %s", error)
             return
         header = Header(Time.from_ns(item.stamp), self._frame_id)
-        self._node.publish(self.topic, _message(header, picture, self._jpeg))
+        self._node.publish(self.topic, to_message(header, picture, self._jpeg))
         self.count += 1
 
 
@@ -229,15 +228,6 @@ def fitted(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     if wanted == (columns, rows):
         return picture
     return np.asarray(Pillow.fromarray(picture).resize((max(1, wanted[0]), max(1, wanted[1])), Pillow.Resampling.BOX))
-
-
-def _message(header: Header, picture: NDArray[np.uint8], jpeg: bool) -> Message:
-    if jpeg:
-        buffer = io.BytesIO()
-        Pillow.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY)
-        return CompressedImage(header, "jpeg", np.frombuffer(buffer.getvalue(), np.uint8))
-    height, width = picture.shape[:2]
-    return Image(header, height, width, "rgb8", 0, 3 * width, np.ascontiguousarray(picture).reshape(-1))
 
 
 def _reason(error: Exception) -> str:

@@ -28,6 +28,7 @@ Kind = TypeVar("Kind", bound=Message)
 MAX_DOMAIN = 232
 _TICK = 0.1  # s between looks at whether to stop
 _BATCH = 16  # samples taken at once
+_POLICIES = {2: "durability", 4: "deadline", 8: "liveliness", 11: "reliability"}  # by DDS's own numbers
 
 
 class DdsNode:
@@ -64,7 +65,9 @@ class DdsNode:
         self._thread: threading.Thread | None = None
 
     def advertise(self, topic: str, kind: type[Message], delivery: Delivery = Delivery.RELIABLE) -> None:
-        """Makes a topic known before anything is published on it."""
+        """Makes a topic known before anything is published on it; once is enough."""
+        if topic in self._writers:
+            return
         from cyclonedds.pub import DataWriter  # noqa: PLC0415
 
         qos = _quality(kind, delivery)
@@ -72,7 +75,11 @@ class DdsNode:
 
     def publish(self, topic: str, message: Message) -> None:
         """Sends a message on an advertised topic."""
-        self._writers[topic].write(raw_type(type(message))(encode(message)))
+        self.publish_raw(topic, type(message), encode(message))
+
+    def publish_raw(self, topic: str, kind: type[Message], data: bytes) -> None:
+        """Sends the CDR bytes of a message on an advertised topic."""
+        self._writers[topic].write(self._struct(kind)(bytes(data)))
 
     def subscribe(
         self,
@@ -91,6 +98,19 @@ class DdsNode:
             on_bad: told the topic and the reason when bytes are no such message, or when the callback refuses it.
             delivery: what is asked of publishers.
         """
+
+        def deliver(data: bytes) -> None:
+            try:
+                callback(decode(kind, data))
+            except ValueError as error:
+                on_bad(topic, error)
+
+        self.subscribe_raw(topic, kind, deliver, delivery)
+
+    def subscribe_raw(
+        self, topic: str, kind: type[Message], callback: Callable[[bytes], None], delivery: Delivery
+    ) -> None:
+        """Calls back in the reader's thread with every message's bytes; call before `start`."""
         from cyclonedds.core import InstanceState, ReadCondition, SampleState, ViewState  # noqa: PLC0415
         from cyclonedds.sub import DataReader  # noqa: PLC0415
 
@@ -99,14 +119,7 @@ class DdsNode:
         condition = ReadCondition(reader, SampleState.Any | ViewState.Any | InstanceState.Any)
         self._waitset.attach(condition)
         self._conditions.append(condition)
-
-        def deliver(data: bytes) -> None:
-            try:
-                callback(decode(kind, data))
-            except ValueError as error:
-                on_bad(topic, error)
-
-        self._readers.append((topic, reader, deliver))
+        self._readers.append((topic, reader, callback))
 
     def start(self) -> None:
         """Begins to deliver messages, in a thread of its own, and shows the node to the graph."""
@@ -131,6 +144,19 @@ class DdsNode:
     def num_subscribers(self, topic: str) -> int:
         """Readers that an advertised topic has now."""
         return len(self._writers[topic].get_matched_subscriptions())
+
+    def mismatches(self) -> dict[str, str]:
+        """Topics that have met a peer whose quality of service does not fit, and the policy in question."""
+        found = {}
+        for topic, reader, _ in self._readers:
+            found[topic] = reader.get_requested_incompatible_qos_status()
+        for topic, writer in self._writers.items():
+            found[topic] = writer.get_offered_incompatible_qos_status()
+        return {
+            topic: _POLICIES.get(status.last_policy_id, f"policy {status.last_policy_id}")
+            for topic, status in found.items()
+            if status.total_count
+        }
 
     def wait_for_subscribers(self, topic: str, timeout: float) -> bool:
         """Waits, s, until somebody reads an advertised topic."""
@@ -169,7 +195,11 @@ class DdsNode:
     def _topic(self, name: str, kind: type[Message], qos: Any) -> Any:
         from cyclonedds.topic import Topic  # noqa: PLC0415
 
-        return Topic(self._participant, mangled(name), raw_type(kind), qos=qos)
+        return Topic(self._participant, mangled(name), self._struct(kind), qos=qos)
+
+    def _struct(self, kind: type[Message]) -> Any:
+        """The DDS type of a message."""
+        return raw_type(kind)
 
     def _read(self) -> None:
         while not self._closing.is_set():

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vispeak_node.ros.messages import CompressedImage, Image
+from vispeak_node.ros.messages import CompressedImage, Header, Image
 
 MAX_SIDE = 16_384  # pixels
+JPEG_QUALITY = 90
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "8UC3": 3, "yuv422_yuy2": 2}
 _TO_RGB = {
     "rgb8": [0, 1, 2], "8UC3": [2, 1, 0], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0],
@@ -67,6 +68,16 @@ def decompress(message: CompressedImage) -> NDArray[np.uint8]:
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
         raise ValueError(f"a compressed image cannot be read: {str(error).splitlines()[0][:120]}") from error
+
+
+def to_message(header: Header, picture: NDArray[np.uint8], jpeg: bool = False) -> Image | CompressedImage:
+    """A picture, uint8 [height, width, 3], as a raw message or as a JPEG."""
+    if jpeg:
+        buffer = io.BytesIO()
+        Pillow.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        return CompressedImage(header, "jpeg", np.frombuffer(buffer.getvalue(), np.uint8))
+    height, width = picture.shape[:2]
+    return Image(header, height, width, "rgb8", 0, 3 * width, np.ascontiguousarray(picture).reshape(-1))
 
 
 def _yuyv_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

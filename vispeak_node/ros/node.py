@@ -8,13 +8,16 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
 from vispeak_node.ros.dds import DdsNode
+from vispeak_node.ros.message import Message
 from vispeak_node.ros.messages import Header, State, Time
-from vispeak_node.ros.parameters import read_parameters
+from vispeak_node.ros.parameters import RosConfig, read_parameters
 from vispeak_node.ros.topics import TopicNames, inputs, outputs
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.settings import add_config_flags, config_from_args, default_model_dir
@@ -31,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: float32 on the CPU)"
     )
+    parser.add_argument(
+        "--cameras", metavar="NAMES", default="", help="several cameras, by comma; every topic then begins with /NAME"
+    )
     parser.add_argument("--params-file", metavar="YAML", type=Path, help="ROS parameter file; flags come before it")
     add_config_flags(parser, TopicNames, suffix="-topic")
     add_config_flags(parser, AssistantConfig)
@@ -39,10 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM; then 0."""
-    import torch  # noqa: PLC0415 - after the arguments are known to be good
-
-    from vispeak_node.runtime.session import load_session  # noqa: PLC0415
-
     if args.params_file is not None:
         apply_parameters(args, read_parameters(args.params_file))
     config, session_config = config_from_args(AssistantConfig, args), config_from_args(SessionConfig, args)
@@ -50,25 +52,57 @@ def run(args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
-    dtype = getattr(torch, args.dtype) if args.dtype else None
-    folder = args.model or default_model_dir()
+    cameras = RosConfig(cameras=args.cameras).camera_names
+    graphs = {camera: under(names, camera) for camera in cameras}
     with DdsNode("vispeak") as node:
-        for topic in outputs(names, config.bridge_names):
-            node.advertise(topic.name, topic.kind, topic.delivery)
-        node.publish(names.state, loading())
-        session = load_session(folder, session_config, args.device, dtype)
-        facts = {"model": folder.name, "device": args.device, "transport": "dds"}
-        assistant = Assistant(session, config, node.publish, names, facts)
-        connect(node, assistant)
-        assistant.start()
+        for own in graphs.values():
+            for topic in outputs(own, config.bridge_names):
+                node.advertise(topic.name, topic.kind, topic.delivery)
+            node.publish(own.state, loading())
+        assistants = _assistants(args, graphs, config, session_config, node.publish)
+        for assistant in assistants:
+            connect(node, assistant)
+            assistant.start()
         node.start()
         # whoever started this process waits for the line
-        sys.stdout.write(f"ready: {names.image} on domain {node.domain_id}\n")
+        sys.stdout.write(f"ready: {', '.join(own.image for own in graphs.values())} on domain {node.domain_id}\n")
         sys.stdout.flush()
-        _serve(assistant, stop)
-        assistant.stop()
-    logger.info("replies: %d; refused: %s", assistant.report.replies, dict(assistant.report.refused))
+        _serve(node, assistants, stop)
+        for assistant in assistants:
+            assistant.stop()
+            logger.info("replies: %d; refused: %s", assistant.report.replies, dict(assistant.report.refused))
     return 0
+
+
+def _assistants(
+    args: argparse.Namespace,
+    graphs: dict[str, TopicNames],
+    config: AssistantConfig,
+    session_config: SessionConfig,
+    publish: Callable[[str, Message], None],
+) -> list[Assistant]:
+    """One for each camera, by its name and topics; they share the weights."""
+    import torch  # noqa: PLC0415 - slow
+
+    from vispeak_node.runtime.session import Session, load_session  # noqa: PLC0415
+
+    folder = args.model or default_model_dir()
+    dtype = getattr(torch, args.dtype) if args.dtype else None
+    first = load_session(folder, session_config, args.device, dtype)
+    sessions = [first, *(Session(first.model, first.vocabulary, session_config) for _ in list(graphs)[1:])]
+    facts = {"model": folder.name, "device": args.device, "transport": "dds"}
+    return [
+        Assistant(session, config, publish, own, facts | ({"camera": camera} if camera else {}))
+        for session, (camera, own) in zip(sessions, graphs.items(), strict=True)
+    ]
+
+
+def under(names: TopicNames, camera: str) -> TopicNames:
+    """The topics of one of several cameras: all but the diagnostics, which everybody shares, under its name."""
+    if not camera:
+        return names
+    own = {field: f"/{camera}{name}" for field, name in vars(names).items() if field != "diagnostics"}
+    return replace(names, **own)
 
 
 def apply_parameters(args: argparse.Namespace, values: dict[str, Any]) -> None:
@@ -79,6 +113,7 @@ def apply_parameters(args: argparse.Namespace, values: dict[str, Any]) -> None:
                 setattr(args, field.name, values[field.name])
     args.model = args.model or (Path(values["model"]) if values.get("model") else None)
     args.device = values.get("device", args.device) if args.device == "cpu" else args.device
+    args.cameras = args.cameras or values.get("cameras", "")
     args.dtype = args.dtype or values.get("dtype") or None
 
 
@@ -94,13 +129,24 @@ def connect(node: DdsNode, assistant: Assistant) -> None:
         node.subscribe(topic.name, topic.kind, handlers[topic.name], assistant.on_bad, topic.delivery)
 
 
-def _serve(assistant: Assistant, stop: threading.Event) -> None:
-    if stop.wait(_LOOK):
-        return
+def _serve(node: DdsNode, assistants: list[Assistant], stop: threading.Event) -> None:
+    """Waits for the end; says loudly what is missing, and each thing that does not fit once."""
+    told: set[str] = set()
+    first = True
+    while not stop.wait(_LOOK):
+        for assistant in assistants if first else []:
+            _look(assistant)
+        first = False
+        for topic, policy in node.mismatches().items():
+            if topic not in told:
+                logger.warning("%s: somebody there asks for another %s than this node has (QoS)", topic, policy)
+                told.add(topic)
+
+
+def _look(assistant: Assistant) -> None:
     names, received = assistant.names, assistant.report.received
     if not received[names.image] and not received[names.compressed]:
         logger.warning(
             "no frames after %g s on %s or %s: is the camera running, on this ROS_DOMAIN_ID, under this name?",
             _LOOK, names.image, names.compressed,
         )  # fmt: skip
-    stop.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import logging
 import sys
@@ -11,11 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as Pillow
-
 from vispeak_node.ros.dds import DdsNode
+from vispeak_node.ros.images import to_message
 from vispeak_node.ros.messages import AudioDataStamped, AudioInfo, CompressedImage, Header, Image, Time
 from vispeak_node.ros.sound import from_samples, info_of
 from vispeak_node.ros.topics import TopicNames
@@ -104,22 +100,12 @@ class Player:
                 time.sleep(delay)
             header = Header(Time.from_ns(start + item.stamp), FRAME_ID)
             if isinstance(item, FrameItem):
-                self._show(header, item.image() if callable(item.image) else item.image)
+                picture = item.image() if callable(item.image) else item.image
+                self._node.publish(self._image_topic, to_message(header, picture, self._jpeg))
             elif isinstance(item, SoundItem):
                 self._sound(header, item)
         for topic in (self._image_topic,) if self._info.has_video else (self._audio_topic,):
             self._node.wait_for_acknowledgement(topic, _LINGER)
-
-    def _show(self, header: Header, picture: NDArray[np.uint8]) -> None:
-        if self._jpeg:
-            buffer = io.BytesIO()
-            Pillow.fromarray(picture).save(buffer, "JPEG", quality=90)
-            data = np.frombuffer(buffer.getvalue(), np.uint8)
-            self._node.publish(self._image_topic, CompressedImage(header, "jpeg", data))
-            return
-        height, width = picture.shape[:2]
-        message = Image(header, height, width, "rgb8", 0, 3 * width, np.ascontiguousarray(picture).reshape(-1))
-        self._node.publish(self._image_topic, message)
 
     def _sound(self, header: Header, item: SoundItem) -> None:
         now = time.monotonic()

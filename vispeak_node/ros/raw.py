@@ -8,46 +8,30 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable
 from typing import Any
 
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from vispeak_node.ros.dds import DdsNode, mangled
+from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.idl import dds_name, raw_type
 from vispeak_node.ros.message import Message, full_name
 from vispeak_node.ros.messages import ALL
 from vispeak_node.ros.schema import type_hash, typestore
-from vispeak_node.ros.topics import Delivery
 
 _NAME = re.compile(r"[A-Za-z]\w*/msg/[A-Za-z]\w*", re.ASCII)
 _MOST_TEXT = 2**20  # characters of a definition
 
 
 class RawNode(DdsNode):
-    """A participant whose topics may also be written and read as bytes."""
-
-    def publish_raw(self, topic: str, kind: type[Message], data: bytes) -> None:
-        """Sends the CDR bytes of a message on an advertised topic."""
-        self._writers[topic].write(_struct_of(kind)(bytes(data)))
-
-    def subscribe_raw(
-        self, topic: str, kind: type[Message], callback: Callable[[bytes], None], delivery: Delivery
-    ) -> None:
-        """Calls back in the reader's thread with every message's bytes; call before `start`."""
-        self.subscribe(topic, kind, lambda _: None, lambda *_: None, delivery)
-        name, reader, _ = self._readers.pop()
-        self._readers.append((name, reader, callback))
+    """A participant for topics of any type."""
 
     def __enter__(self) -> RawNode:
         return self
 
-    def _topic(self, name: str, kind: type[Message], qos: Any) -> Any:
-        from cyclonedds.topic import Topic  # noqa: PLC0415 - the node's transport, absent on some machines
-
-        return Topic(self._participant, mangled(name), _struct_of(kind), qos=qos)
+    def _struct(self, kind: type[Message]) -> Any:
+        return raw_type(kind) if kind in ALL else _foreign(kind.DIALECT, kind.NAME)
 
 
 def is_plain_cdr(data: bytes) -> bool:
@@ -112,10 +96,6 @@ def _defined(name: str, definition: str, idl: bool) -> type[Message]:
     except Exception as error:
         raise ValueError(f"{name}: its definition cannot be used ({type(error).__name__})") from error
     return type("Foreign", (Message,), {"NAME": name, "DIALECT": dialect, "__doc__": f"{name} as a bag defines it."})
-
-
-def _struct_of(kind: type[Message]) -> Any:
-    return raw_type(kind) if kind in ALL else _foreign(kind.DIALECT, kind.NAME)
 
 
 @functools.cache

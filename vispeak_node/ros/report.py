@@ -72,4 +72,5 @@ def diagnosis(report: Report, counters: StreamCounters, facts: dict[str, str], n
     values |= {f"refused {reason}": str(count) for reason, count in sorted(report.refused.items())[:20]}
     values |= {name.replace("_", " "): str(count) for name, count in asdict(counters).items()}
     pairs = tuple(KeyValue(key, value) for key, value in values.items())
-    return DiagnosticStatus(DiagnosticStatus.CONSTANTS[level][1], "vispeak: assistant", message, "", pairs)
+    name = f"vispeak: assistant {facts.get('camera', '')}".rstrip()
+    return DiagnosticStatus(DiagnosticStatus.CONSTANTS[level][1], name, message, "", pairs)
