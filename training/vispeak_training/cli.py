@@ -1,4 +1,4 @@
-"""`vispeak-train`: the recipe of the small checkpoint, from nothing to a folder that the runtime loads."""
+"""`vispeak-train`: the published stages, and the recipe of the small checkpoint, from nothing to a folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vispeak_node.model.checkpoint import save_checkpoint
+from vispeak_training.data import commands as data
+from vispeak_training.stages import commands as stages
 from vispeak_training.theatre.dataset import read_dataset, render_dataset, render_frames
 from vispeak_training.theatre.scene import render_backend_error
 from vispeak_training.tiny_config import TinyConfig
@@ -34,10 +36,15 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument("--model", type=Path, default=Path("models/vispeak-tiny"))
     measure.add_argument("--data", type=Path, default=Path("out/theatre"))
     measure.add_argument("--held-out", type=int, default=200)
+    tiny.set_defaults(run=_tiny)
+    measure.set_defaults(run=_measure)
+    stages.add_commands(commands)
+    data.add_commands(commands)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        return _tiny(arguments) if arguments.command == "tiny" else _measure(arguments)
+        code: int = arguments.run(arguments)
+        return code
     except ValueError as error:
         sys.stderr.write(f"vispeak-train: {error}\n")
         return 2
