@@ -1,24 +1,68 @@
-"""What a person does: each act is a pose as a function of time, with the randomness drawn once at its start."""
+"""The acts that a person can perform: their names, what they mean, and how one performance is drawn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-PoseAt = Callable[[float], dict[str, float]]  # seconds since the act began -> joint angles in degrees, shifts in metres
+from vispeak_training.theatre import everyday, mishaps, signs
+from vispeak_training.theatre.figure import Look
+from vispeak_training.theatre.performance import Part, Performance, PoseAt
+from vispeak_training.theatre.things import OBJECTS
 
-EVENTS = ("wave", "fall")  # acts that call for words
-EVENT_LABELS = {"wave": "visual_wake_up/wave", "fall": "anomaly_warning/fall"}  # classes of the event head
-IDLE = ("stand", "walk", "scratch", "stretch", "reach", "reach_up", "cross_arms", "hips", "bend", "squat", "phone")
+__all__ = ["ABSENT", "ACTS", "EVENTS", "EVENT_LABELS", "IDLE", "SENTENCES", "Part", "PoseAt", "make_act", "rest"]
+
+WAKE_UP = ("wave",)
+TERMINATION = ("goodbye_wave", "goodbye_bow")
+INTERRUPTION = ("stop_palm", "head_shake", "finger_on_lips", "time_out", "crossed_hands")
+GESTURES = tuple(signs.GESTURES)
+ANOMALIES = ("fall", "slip", "drop", "hit", "fire", "smoke")
+HUMOUR = ("box_on_head", "ball_on_head", "hat_off", "chair_pulled", "robot_dance")
+REFERENCES = tuple(f"point_{thing}" for thing in OBJECTS)
+
+BY_SUBTASK = {
+    "visual_wake_up": WAKE_UP,
+    "anomaly_warning": ANOMALIES,
+    "gesture_understanding": GESTURES,
+    "visual_reference": REFERENCES,
+    "visual_interruption": INTERRUPTION,
+    "humor_reaction": HUMOUR,
+    "visual_termination": TERMINATION,
+}
+# acts that call for words; pointing is answered when somebody asks
+EVENTS = (*WAKE_UP, *ANOMALIES, *GESTURES, *INTERRUPTION, *HUMOUR, *TERMINATION)
+EVENT_LABELS = {  # classes of the event head
+    act: f"{subtask}/{act}" for subtask, acts in BY_SUBTASK.items() if subtask != "visual_reference" for act in acts
+}
+REFERENCE_LABELS = {act: f"visual_reference/{act.removeprefix('point_')}" for act in REFERENCES}
+IDLE = tuple(everyday.MAKERS)
 ABSENT = "nobody"
-ACTS = (*EVENTS, *IDLE, ABSENT)
+ACTS = (*EVENTS, *REFERENCES, *IDLE, ABSENT)
+DOWN = ("fall", "slip", "hit")  # whoever has fallen stays down
+LASTING = (*DOWN, "fire", "smoke")  # go on until the clip ends
 
 SENTENCES = {  # how each act is told when a user asks
     "wave": "A person is waving.",
+    "goodbye_wave": "A person is leaving and waves goodbye.",
+    "goodbye_bow": "A person is bowing.",
+    "stop_palm": "A person holds out a palm to say stop.",
+    "head_shake": "A person is shaking their head.",
+    "finger_on_lips": "A person has put a finger on the lips.",
+    "time_out": "A person shows a T with both hands.",
+    "crossed_hands": "A person has crossed both hands in front.",
     "fall": "A person has fallen down.",
+    "slip": "A person has slipped.",
+    "drop": "A person has dropped something.",
+    "hit": "A person was hit by a flying thing.",
+    "fire": "A fire is burning in the room.",
+    "smoke": "The room is filling with smoke.",
+    "box_on_head": "A box has landed on a person's head.",
+    "ball_on_head": "A ball is bouncing on a person's head.",
+    "hat_off": "A person's hat is flying off.",
+    "chair_pulled": "A person sat down beside the chair.",
+    "robot_dance": "A robot is dancing.",
     "stand": "A person is standing still.",
     "walk": "A person is walking.",
     "scratch": "A person is scratching their head.",
@@ -30,186 +74,68 @@ SENTENCES = {  # how each act is told when a user asks
     "bend": "A person is bending down.",
     "squat": "A person is squatting.",
     "phone": "A person is on the phone.",
+    "talk": "A person is talking.",
+    "jacks": "A person is doing jumping jacks.",
+    "box": "A person is boxing in the air.",
+    "carry": "A person is carrying a parcel.",
+    "sit": "A person is sitting on a chair.",
+    "pick_up": "A person is picking something up.",
+    "drink": "A person is drinking.",
     "nobody": "Nobody is there.",
+    **{act: f"A person is showing {signs.MEANINGS[act]}." for act in GESTURES},
+    **{f"point_{thing}": f"A person is pointing at the {thing}." for thing in OBJECTS},
 }
+assert set(SENTENCES) == set(ACTS)
+
+_MAKERS: dict[str, Callable[[np.random.Generator, Look, bool], Performance]] = {
+    **everyday.MAKERS,
+    **signs.MAKERS,
+    **mishaps.MAKERS,
+    ABSENT: lambda rng, look, held_out: Performance(lambda t: {"y": 50.0, "z": -5.0}),
+}
+assert set(_MAKERS) == set(ACTS)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One act within a clip."""
-
-    act: str
-    start: float  # s
-    end: float  # s
-    pose: PoseAt
-
-
-def make_act(act: str, rng: np.random.Generator) -> PoseAt:
+def make_act(act: str, rng: np.random.Generator, look: Look | None = None, held_out: bool = False) -> Performance:
     """One performance of an act.
+
+    Args:
+        act: one of ACTS.
+        rng: everything random is drawn from it.
+        look: who performs; an average person by default.
+        held_out: a variant that no training clip has, for acts that have variants.
 
     Raises:
         KeyError: there is no such act.
     """
-    return _MAKERS[act](rng)
+    return _MAKERS[act](rng, look or Look(), held_out)
+
+
+def label_of(act: str) -> str:
+    """`subtask/label` of an event or a pointing, "none" for all else."""
+    return EVENT_LABELS.get(act) or REFERENCE_LABELS.get(act) or "none"
 
 
 def rest(rng: np.random.Generator) -> PoseAt:
     """Standing and breathing: what every other act is laid over."""
-    lean, look, spread = rng.normal(0, 3), rng.normal(0, 15), rng.uniform(4, 14)
+    lean, look, spread = rng.normal(0, 3), rng.normal(0, 12), rng.uniform(4, 14)
     phase, sway = rng.uniform(0, 6.3), rng.uniform(0.5, 2.0)
+    hands = everyday.both_hands("relaxed")
 
     def pose(t: float) -> dict[str, float]:
         breath = math.sin(1.5 * t + phase)
         return {
+            **hands,
             "roll": lean + sway * math.sin(0.7 * t + phase),
             "turn": look + 8 * math.sin(0.4 * t + phase),
             "left_raise": spread + breath,
             "right_raise": spread - breath,
             "left_elbow": -4.0,
             "right_elbow": -4.0,
+            "left_twist": -60.0,
+            "right_twist": 60.0,
             "left_spread": 4.0,
             "right_spread": 4.0,
         }
 
     return pose
-
-
-def _side(rng: np.random.Generator) -> str:
-    return "left" if rng.random() < 0.5 else "right"
-
-
-def _wave(rng: np.random.Generator) -> PoseAt:
-    side, upper = _side(rng), rng.uniform(45, 125)
-    middle, swing = rng.uniform(168, 190), rng.uniform(14, 32)
-    rate, phase, forward = rng.uniform(1.2, 2.6), rng.uniform(0, 6.3), rng.uniform(0, 25)
-
-    def pose(t: float) -> dict[str, float]:
-        direction = middle + swing * math.sin(2 * math.pi * rate * t + phase)
-        return {f"{side}_raise": upper, f"{side}_elbow": direction - upper, f"{side}_forward": -forward}
-
-    return pose
-
-
-def _fall(rng: np.random.Generator) -> PoseAt:
-    axis = "roll" if rng.random() < 0.6 else "pitch"
-    way, length = (1 if rng.random() < 0.5 else -1), rng.uniform(0.5, 0.9)
-    arms, knee = rng.uniform(30, 140, 2), rng.uniform(5, 60, 2)
-
-    def pose(t: float) -> dict[str, float]:
-        down = min(t / length, 1.0) ** 2  # a falling body gets faster
-        return {
-            axis: way * 88 * down,
-            "z": -0.8 * down,
-            "left_raise": arms[0] * down,
-            "right_raise": arms[1] * down,
-            "left_hip": -knee[0] * 0.6 * down,
-            "right_hip": -knee[1] * 0.6 * down,
-            "left_knee": knee[0] * down,
-            "right_knee": knee[1] * down,
-        }
-
-    return pose
-
-
-def _walk(rng: np.random.Generator) -> PoseAt:
-    way, speed, phase = (1 if rng.random() < 0.5 else -1), rng.uniform(0.4, 1.0), rng.uniform(0, 6.3)
-    start = -way * rng.uniform(0.3, 1.4)
-
-    def pose(t: float) -> dict[str, float]:
-        swing = math.sin(2 * math.pi * speed * 1.4 * t + phase)
-        return {
-            "x": start + way * speed * t,
-            "yaw": 75.0 * way,
-            "left_hip": 28 * swing,
-            "right_hip": -28 * swing,
-            "left_knee": 15 + 15 * swing,
-            "right_knee": 15 - 15 * swing,
-            "left_forward": -25 * swing,
-            "right_forward": 25 * swing,
-        }
-
-    return pose
-
-
-def _scratch(rng: np.random.Generator) -> PoseAt:
-    side, upper, rate = _side(rng), rng.uniform(95, 135), rng.uniform(1.5, 3)
-
-    def pose(t: float) -> dict[str, float]:
-        return {
-            f"{side}_raise": upper,
-            f"{side}_elbow": 232 - upper + 6 * math.sin(2 * math.pi * rate * t),
-            "nod": 10.0,
-        }
-
-    return pose
-
-
-def _phone(rng: np.random.Generator) -> PoseAt:
-    side, upper = _side(rng), rng.uniform(25, 60)
-    return lambda t: {f"{side}_raise": upper, f"{side}_elbow": 205 - upper + math.sin(t), "roll": 3.0}
-
-
-def _stretch(rng: np.random.Generator) -> PoseAt:
-    raised, bent = rng.uniform(150, 178), rng.uniform(0, 25)
-    pose = {
-        f"{side}_{joint}": value for side in ("left", "right") for joint, value in (("raise", raised), ("elbow", bent))
-    }
-    return lambda t: dict(pose)
-
-
-def _reach(rng: np.random.Generator) -> PoseAt:
-    side, raised, forward = _side(rng), rng.uniform(55, 105), rng.uniform(0, 70)
-    return lambda t: {f"{side}_raise": raised, f"{side}_elbow": 5.0, f"{side}_forward": -forward}
-
-
-def _reach_up(rng: np.random.Generator) -> PoseAt:
-    side, raised = _side(rng), rng.uniform(152, 178)
-    return lambda t: {f"{side}_raise": raised, f"{side}_elbow": 4.0, "roll": 4.0}
-
-
-def _cross_arms(rng: np.random.Generator) -> PoseAt:
-    out = rng.uniform(10, 25)
-    pose = {"left_raise": out, "right_raise": out, "left_forward": -25.0, "right_forward": -25.0}
-    return lambda t: pose | {"left_elbow": -105.0, "right_elbow": -105.0, "left_curl": -20.0, "right_curl": -20.0}
-
-
-def _hips(rng: np.random.Generator) -> PoseAt:
-    out = rng.uniform(35, 55)
-    return lambda t: {"left_raise": out, "right_raise": out, "left_elbow": -2 * out, "right_elbow": -2 * out}
-
-
-def _bend(rng: np.random.Generator) -> PoseAt:
-    deep = rng.uniform(45, 85)
-    return lambda t: {
-        "bend": deep,
-        "left_forward": -deep,
-        "right_forward": -deep,
-        "left_knee": 20.0,
-        "right_knee": 20.0,
-    }
-
-
-def _squat(rng: np.random.Generator) -> PoseAt:
-    deep = rng.uniform(70, 100)
-    legs = {
-        f"{side}_{joint}": way * deep for side in ("left", "right") for joint, way in (("hip", -1.0), ("knee", 1.6))
-    }
-    return lambda t: legs | {"z": -0.42 * deep / 85, "bend": 20.0}
-
-
-_MAKERS: dict[str, Callable[[np.random.Generator], PoseAt]] = {
-    "wave": _wave,
-    "fall": _fall,
-    "stand": lambda rng: lambda t: {},
-    "walk": _walk,
-    "scratch": _scratch,
-    "phone": _phone,
-    "stretch": _stretch,
-    "reach": _reach,
-    "reach_up": _reach_up,
-    "cross_arms": _cross_arms,
-    "hips": _hips,
-    "bend": _bend,
-    "squat": _squat,
-    ABSENT: lambda rng: lambda t: {"y": 50.0, "z": -5.0},
-}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vispeak_training.phrases import REPLIES
-from vispeak_training.theatre.dataset import HELD_OUT
-from vispeak_training.theatre.scene import Scene
-from vispeak_training.theatre.script import BLEND, Script, fixed_script, make_script
+from vispeak_training.theatre.annotation import annotation
+from vispeak_training.theatre.dataset import HELD_OUT, SHRINK
+from vispeak_training.theatre.figure import Look
+from vispeak_training.theatre.scene import Scene, Stage
+from vispeak_training.theatre.script import DISTRACTORS, Script, fixed_script, make_script
+from vispeak_training.theatre.speech import SAMPLE_RATE, speak, speech_error
 
-SAMPLE_RATE = 16_000  # Hz
+_THUDS = {"fall": 0.8, "slip": 0.6, "hit": 0.4, "drop": 0.8, "chair_pulled": 0.9, "box_on_head": 0.35}  # s after begin
 
 
 def render_clip(
@@ -28,6 +32,12 @@ def render_clip(
     height: int = 240,
     frames_per_second: int = 15,
     held_out: bool = False,
+    subtask: str | None = None,
+    seconds: float | None = None,
+    speech: bool = False,
+    clean: bool = True,
+    photos: Sequence[Path] = (),
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Renders a clip to `path` (.mp4) and its annotation beside it (.json).
 
@@ -35,58 +45,99 @@ def render_clip(
         path: of the video.
         seed: everything follows from it.
         acts: what happens, each act with its length in s; drawn at random by default.
-        width: pixels.
-        height: pixels.
+        width: pixels, even.
+        height: pixels, even.
         frames_per_second: of the video.
         held_out: a figure and a room of the kind that no model is trained on.
+        subtask: of SUBTASKS, or "distractors"; drawn by default.
+        seconds: length of a clip without given acts; 8 to 14 by default.
+        speech: questions can be heard; needs espeak-ng.
+        clean: no camera noise, no shake, nobody else in the room.
+        photos: backgrounds, for about half of the rooms.
+        progress: show a bar.
 
     Returns:
         The annotation.
+
+    Raises:
+        ValueError: speech is wanted and espeak-ng is absent.
     """
+    error = speech_error() if speech else None
+    if error:
+        raise ValueError(error)
     rng = np.random.default_rng(seed + HELD_OUT * held_out)
-    script = fixed_script(rng, acts) if acts else make_script(rng, float(rng.uniform(8, 14)))
-    scene = Scene(rng, width, height, held_out, clean=True)
-    times = np.arange(round(script.duration * frames_per_second)) / frames_per_second
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=frames_per_second, options={"crf": "26", "preset": "slow"})
+    look = Look.random(rng, held_out)
+    duration = seconds or round(float(rng.uniform(8, 14)), 2)
+    script = fixed_script(rng, acts, look, held_out) if acts else make_script(rng, duration, look, held_out, subtask)
+    if script.subtask == DISTRACTORS:
+        script = replace(script, turns=())  # their annotation has no conversation, so nothing may be asked
+    script, sound = make_sound(script, rng, speech, held_out)
+    stamps = np.arange(round(script.duration * frames_per_second)) / frames_per_second
+    with Stage(round(width * SHRINK), round(height * SHRINK)) as stage, av.open(str(path), "w") as container:
+        scene = Scene(
+            stage,
+            rng,
+            script.dress(look),
+            script.things(),
+            script.framing,
+            held_out,
+            clean=clean,
+            photos=photos,
+            drift=script.drift(),
+        )
+        video = container.add_stream("libx264", rate=frames_per_second, options={"crf": "26", "preset": "fast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        for index, time in enumerate(tqdm(times, desc="frames", disable=None)):
-            frame = av.VideoFrame.from_ndarray(scene.picture(script.pose(float(time))), format="rgb24")
+        heard = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        for index, time in enumerate(tqdm(stamps, desc="frames", disable=None if progress else True)):
+            picture = scene.picture(script.pose(float(time)), float(time), SHRINK)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, frames_per_second)
             container.mux(video.encode(frame))
         container.mux(video.encode())
-        _write_sound(container, sound, room_sound(script, rng))
-    scene.close()
+        _write_sound(container, heard, sound)
+        scene.close()
     note = annotation(path.name, script, rng)
+    if any(turn.spoken for turn in script.turns):
+        note["use_audio"] = True
     path.with_suffix(".json").write_text(json.dumps([note], indent=2) + "\n")
     return note
 
 
-def annotation(video: str, script: Script, rng: np.random.Generator) -> dict[str, Any]:
-    """The script's events as a proactive sample.
+def make_sound(
+    script: Script, rng: np.random.Generator, speech: bool, held_out: bool
+) -> tuple[Script, NDArray[np.float32]]:
+    """What can be heard, float32 [n] at 16 kHz, and the script with the exact spans of what is spoken.
 
-    `timespan` is when the event can be seen, `time` lies in its second half.
+    Without speech all questions are typed ones.
+
+    Raises:
+        ValueError: speech is wanted and espeak-ng is absent.
     """
-    turns = []
-    for part in script.events():
-        begin, end = part.start + (0.0 if part.act == "fall" else BLEND), part.end
-        time = round((begin + end) / 2 + 0.1, 2)
-        text = str(rng.choice(REPLIES[part.act]))
-        turns.append({"from": "gpt", "value": text, "time": time, "timespan": [round(begin, 2), round(end, 2)]})
-    return {"video": video, "video_len": round(script.duration, 2), "proactive": True, "conversations": turns}
+    sound, turns = room_sound(script, rng), []
+    for turn in script.turns:
+        kept = turn
+        if turn.spoken and speech:
+            words = speak(turn.text, rng, held_out)
+            end = min(round(turn.time * SAMPLE_RATE), len(sound))
+            begin = max(0, end - len(words))
+            sound[begin:end] += words[len(words) - (end - begin) :]
+            kept = replace(turn, timespan=(round(begin / SAMPLE_RATE, 2), turn.time))
+        elif turn.spoken:
+            kept = replace(turn, timespan=(turn.time, turn.time), spoken=False)
+        turns.append(kept)
+    return replace(script, turns=tuple(turns)), np.clip(sound, -1, 1).astype(np.float32)
 
 
 def room_sound(script: Script, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A quiet room: noise with a soft hum, and a thud where somebody falls; float32 [n] at 16 kHz."""
+    """A quiet room: noise with a soft hum, and a thud where somebody or something falls; float32 [n] at 16 kHz."""
     count = int(script.duration * SAMPLE_RATE)
     time = np.arange(count) / SAMPLE_RATE
     noise = np.convolve(rng.normal(0, 1, count), np.ones(24) / 24, mode="same")
     sound = 0.01 * noise + 0.004 * np.sin(2 * np.pi * 50 * time)
     for part in script.parts:
-        if part.act == "fall":
-            after = np.maximum(time - part.start - 0.7, 0)
-            sound += (time > part.start + 0.7) * 0.5 * np.exp(-18 * after) * np.sin(2 * np.pi * 70 * after)
+        if part.act in _THUDS:
+            after = time - part.start - _THUDS[part.act]
+            sound += (after > 0) * 0.5 * np.exp(-18 * np.maximum(after, 0)) * np.sin(2 * np.pi * 70 * after)
     return np.clip(sound, -1, 1).astype(np.float32)
 
 
