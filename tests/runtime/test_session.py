@@ -152,11 +152,49 @@ def test_reset_equals_a_fresh_session(model):
 
 def test_context_stays_within_what_the_model_was_trained_on(model):
     session = Session(model, vocabulary(), SessionConfig(threshold=10.0, max_positions=80))
-    most = 0
+    counts = []
     for second in range(30):
         session.push(image_event(second))
-        most = max(most, session.num_positions)
-    assert most <= 80 and session.num_restarts > 0
+        counts.append(session.num_positions)
+    assert max(counts) <= 80 and session.num_left > 10
+    assert counts[10:] == counts[-1:] * 20, "it stays full: nothing begins afresh"
+
+
+def test_a_standing_question_outlives_the_pictures_around_it(model):
+    """It is pinned when its turn to leave comes, and leaves when nobody answered in time."""
+    config = SessionConfig(threshold=10.0, max_positions=90, window_positions=30, reply_positions=8, answer_timeout=20)
+    session = Session(model, vocabulary(), config)
+    quiet = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: prefer(logits, vocabulary().pad))
+    try:
+        session.push(image_event(0))
+        session.push(TextEvent(nanoseconds(0.5), "What is in the video?"))
+        question, positions = session._context._question, []
+        for second in range(1, 30):
+            session.push(image_event(second))
+            positions.append(len(question.rows))
+            assert session.num_positions <= 90 and question.first >= 0
+    finally:
+        quiet.remove()
+    asked = positions[0]
+    assert asked >= 6 and positions == [asked] * 20 + [0] * 9
+    assert question.first > 100, "it moved along with the window"
+
+
+def test_words_outlive_the_pictures_around_them(model):
+    config = SessionConfig(
+        threshold=0.2, refractory=100.0, max_positions=150, window_positions=20, reply_positions=20, max_reply_tokens=8
+    )
+    session = Session(model, vocabulary(), config)
+    outputs = [output for second in range(4) for output in session.push(image_event(second))]
+    assert any(isinstance(output, ReplyFinished) for output in outputs)
+    cache, reply = session._context.cache, session._context._reply
+    session.configure(threshold=10.0)
+    for second in range(4, 12):
+        session.push(image_event(second))
+    assert len(reply.rows) == 8 and cache.oldest_stamp > reply.stamp and reply.first < cache.next_position - 40
+    for second in range(12, 40):
+        session.push(image_event(second))
+    assert not reply.rows, "nothing lies further back than max_positions"
 
 
 def test_refractory_time_keeps_replies_apart(model):

@@ -6,7 +6,7 @@ far, D hidden, H heads, K key-value heads, E head width.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,18 @@ class KeyValueCache(Protocol):
 
     def append(self, layer: int, keys_BKTE: Tensor, values_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Stores one layer's new entries and returns all of that layer's, [B, K, S, E] each."""
+        ...
+
+
+@runtime_checkable
+class MaskedCache(Protocol):
+    """A cache whose rows are in no order, or hold nothing: it says itself which of them a position sees."""
+
+    def visible(self, wanted: int) -> Tensor | None:
+        """For the last `wanted` positions of this pass and all rows that `append` returned: bool [Q, S].
+
+        None where rows are in order of position, the new ones last.
+        """
         ...
 
 
@@ -61,8 +73,8 @@ class Attention(nn.Module):
         if cache is not None:
             key_BKTE, value_BKTE = cache.append(layer, key_BKTE, value_BKTE)
         past = key_BKTE.shape[2] - wanted
-        mask = None
-        if past and wanted > 1:
+        mask = cache.visible(wanted) if isinstance(cache, MaskedCache) else None
+        if mask is None and past and wanted > 1:
             # every wanted position sees all of the past and itself: a lower-right triangle
             mask = torch.ones(wanted, past + wanted, dtype=torch.bool, device=x_BTD.device).tril(past)
         groups = self.num_heads // self.num_kv_heads

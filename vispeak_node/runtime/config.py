@@ -37,7 +37,14 @@ class SessionConfig:
     max_reply_tokens: int = 512  # a longer reply is cut
     max_query_tokens: int = 512  # a longer question is refused
     prefill_order: str = "trained"  # reference: the published prefill, whose gate sees the streams swapped
-    max_positions: int = 0  # context length at which the session starts afresh; 0 is what the model was trained on
+    max_positions: int = 0  # how far back anything that is kept may lie; 0 is what the model was trained on
+    window_positions: int = 0  # kept for frames, sound and texts; 0 is all that prompt and replies leave
+    reply_positions: int = 0  # kept for what the assistant said; 0 is an eighth of max_positions, at most 512
+    memory: str = "none"  # frames kept beyond the context: none, window (for a restart), pyramid (read at questions)
+    memory_bytes: int = 67_108_864  # bound of the frames' memory
+    engines: str = ""  # folder of exported encoders (vispeak-export); empty for none
+    vision_backend: str = "auto"  # what runs the vision encoder: auto, torch, onnx or tensorrt
+    audio_backend: str = "auto"  # what runs the audio encoder: likewise
 
     def __post_init__(self) -> None:
         if self.system_prompt not in SYSTEM_PROMPTS:
@@ -48,6 +55,8 @@ class SessionConfig:
             raise ValueError(f"recognition {self.recognition!r} is unknown; use auto, options or off")
         if self.prefill_order not in ("trained", "reference"):
             raise ValueError(f"prefill_order {self.prefill_order!r} is unknown; use trained or reference")
+        if self.memory not in ("none", "window", "pyramid"):
+            raise ValueError(f"memory {self.memory!r} is unknown; use none, window or pyramid")
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
@@ -58,6 +67,9 @@ class SessionConfig:
             "answer_timeout",
             "finish_padding",
             "max_positions",
+            "window_positions",
+            "reply_positions",
+            "memory_bytes",
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")

@@ -1,17 +1,19 @@
-"""Events to rows of the user stream: the torch back end of the encoders and the embedding table."""
+"""Events to rows of the user stream: the encoders, through whichever back end, and the embedding table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vispeak_node.model.fbank import fbank
-from vispeak_node.model.preprocess import preprocess_image
+from vispeak_node.model.preprocess import resize
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.backends import Backends
 from vispeak_node.stream.events import Event, ImageEvent, ResetEvent, SoundEvent, TextEvent
 
 
@@ -31,13 +33,24 @@ class Segment:
     kind: Kind
     stamp: int  # ns
     user_TD: Tensor  # user-stream embeddings
+    features_NF: Tensor | None = None  # of an image: what its rows were projected from
 
 
 class SegmentEncoder:
-    """Turns events into segments with one model and one vocabulary."""
+    """Turns events into segments.
 
-    def __init__(self, model: ViSpeakModel, vocabulary: Vocabulary, max_query_tokens: int) -> None:
+    Args:
+        model: the embedding table, and the encoders where no others are given.
+        vocabulary: its tokenizer.
+        max_query_tokens: a longer question is refused.
+        backends: what runs the encoders; by default the model's own layers.
+    """
+
+    def __init__(
+        self, model: ViSpeakModel, vocabulary: Vocabulary, max_query_tokens: int, backends: Backends | None = None
+    ) -> None:
         self._model = model
+        self._backends = backends or Backends.torch(model)
         self._vocabulary = vocabulary
         self._max_query_tokens = max_query_tokens
         self._end_1D = self.embed([vocabulary.segment_end])
@@ -57,7 +70,7 @@ class SegmentEncoder:
             ValueError: a question is empty or too long, an image or sound is malformed.
         """
         if isinstance(event, ImageEvent):
-            return self._close(Kind.IMAGE, event.stamp, self._image(event))
+            return self._close(Kind.IMAGE, event.stamp, *self._image(event))
         if isinstance(event, SoundEvent):
             return self._close(Kind.SOUND, event.stamp, self._sound(event))
         if isinstance(event, TextEvent):
@@ -65,17 +78,28 @@ class SegmentEncoder:
         assert not isinstance(event, ResetEvent), "a reset has no rows"
         raise ValueError(f"not an event: {type(event).__name__}")
 
-    def _close(self, kind: Kind, stamp: int, rows_TD: Tensor) -> Segment:
-        return Segment(kind, stamp, torch.cat([rows_TD, self._end_1D]))
+    def remembered(self, stamp: int, features_NF: Tensor, words: str = "") -> Segment:
+        """A frame from memory, after words of ours, in its own resolution."""
+        before_TD = self.embed(self._vocabulary.encode(words)) if words else self._end_1D[:0]
+        return self._close(Kind.IMAGE, stamp, torch.cat([before_TD, self.project(features_NF)]))
 
-    def _image(self, event: ImageEvent) -> Tensor:
+    def project(self, features_NF: Tensor) -> Tensor:
+        """Features of a frame [N, F] to rows [N, D]."""
+        return self._model.model.mm_projector(features_NF)
+
+    def _close(self, kind: Kind, stamp: int, rows_TD: Tensor, features_NF: Tensor | None = None) -> Segment:
+        return Segment(kind, stamp, torch.cat([rows_TD, self._end_1D]), features_NF)
+
+    def _image(self, event: ImageEvent) -> tuple[Tensor, Tensor]:
+        """A frame's rows [N, D] and the features that they were projected from [N, F]."""
         config = self._model.config
-        pixels = preprocess_image(event.image, config.vision.image_size, config.image_aspect_ratio)
-        return self._model.encode_images(pixels[None].to(self._model.device, self._model.dtype))[0]
+        frame_SSC = np.array(resize(event.image, config.vision.image_size, config.image_aspect_ratio))
+        rows_1ND, features_1NF = self._backends.encode_images(torch.from_numpy(frame_SSC)[None])
+        return rows_1ND[0], features_1NF[0]
 
     def _sound(self, event: SoundEvent) -> Tensor:
-        features = torch.from_numpy(fbank(event.samples, self._model.config.audio))
-        return self._model.encode_sound(features[None].to(self._model.device, self._model.dtype))[0]
+        features_TM = torch.from_numpy(fbank(event.samples, self._model.config.audio))
+        return self._backends.encode_sound(features_TM[None])[0]
 
     def _text(self, event: TextEvent) -> Tensor:
         ids = self._vocabulary.encode_user_text(event.text)

@@ -62,6 +62,14 @@ class Recogniser:
                 raise ValueError("this checkpoint's tokenizer has no token for each of the letters A to H")
             self.by_options = False
         self.by_options = self.by_options and method != "off"
+        listed = "\n".join(f"{letter}. {text}" for letter, (_, text) in zip(_LETTERS, OPTIONS, strict=True))
+        question = f"What is happening now?\n{listed}\n\nThe best option is:"
+        self._question = [*vocabulary.encode_user_text(question), vocabulary.segment_end]
+
+    @property
+    def num_positions(self) -> int:
+        """Positions that a fork of `by_asking` reads; 0 if it never asks."""
+        return len(self._question) + 1 if self.by_options else 0
 
     def probabilities(self, visual_1D: Tensor) -> tuple[tuple[str, float], ...]:
         """Of every class of the event head at one position; empty without a head."""
@@ -69,6 +77,14 @@ class Recogniser:
             return ()
         shares = self._model.events(visual_1D)[0].float().softmax(-1).tolist()
         return tuple(zip(self._model.config.event_labels, shares, strict=True))
+
+    def recognise(
+        self, probabilities: tuple[tuple[str, float], ...], embed: Callable[[list[int]], Tensor], fork: Fork
+    ) -> Recognised:
+        """By the head where there are its probabilities, else by asking where that is wanted; see the two."""
+        if probabilities:
+            return self.by_head(probabilities)
+        return self.by_asking(embed, fork) if self.by_options else UNKNOWN
 
     def by_head(self, probabilities: tuple[tuple[str, float], ...]) -> Recognised:
         """The likeliest event, given that the moment calls for words."""
@@ -87,10 +103,7 @@ class Recogniser:
             fork: reads (rows, agent token beside the first of them) one after the other without keeping them; gives
                 the last hidden state, [1, D].
         """
-        listed = "\n".join(f"{letter}. {text}" for letter, (_, text) in zip(_LETTERS, OPTIONS, strict=True))
-        question = f"What is happening now?\n{listed}\n\nThe best option is:"
-        ids = [*self._vocabulary.encode_user_text(question), self._vocabulary.segment_end]
-        hidden_1D = fork([(embed(ids), None), (embed([self._vocabulary.pad]), self._vocabulary.answer_text)])
+        hidden_1D = fork([(embed(self._question), None), (embed([self._vocabulary.pad]), self._vocabulary.answer_text)])
         logits_L = self._model.lm_head(hidden_1D)[0][[ids[0] for ids in self._letters]]
         return self.by_head(
             tuple(zip([label for label, _ in OPTIONS], logits_L.float().softmax(-1).tolist(), strict=True))

@@ -13,19 +13,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vispeak_node.model.checkpoint import load_model
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
-from vispeak_node.runtime.cache import GrowingCache
+from vispeak_node.runtime.backends import Backends
 from vispeak_node.runtime.config import CHANGEABLE, SessionConfig
+from vispeak_node.runtime.context import Context, build_budget
 from vispeak_node.runtime.encoders import Kind, Segment, SegmentEncoder
+from vispeak_node.runtime.first_word import first_word
 from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
+from vispeak_node.runtime.past import Past
 from vispeak_node.runtime.recogniser import UNKNOWN, Recognised, Recogniser
 from vispeak_node.runtime.reply import RecentReplies, Reply
 from vispeak_node.runtime.trigger import TriggerWindow
@@ -41,12 +42,19 @@ class Session:
         model: from `load_model`; several sessions may share it.
         vocabulary: the checkpoint's tokenizer.
         config: see `SessionConfig`.
+        backends: what runs the encoders; the model itself by default. Sessions in one thread may share them.
 
     Raises:
         ValueError: the model cannot do what the config asks of it.
     """
 
-    def __init__(self, model: ViSpeakModel, vocabulary: Vocabulary, config: SessionConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: ViSpeakModel,
+        vocabulary: Vocabulary,
+        config: SessionConfig | None = None,
+        backends: Backends | None = None,
+    ) -> None:
         self.config = config or SessionConfig()
         if not self.config.threshold:
             self.config = dataclasses.replace(self.config, threshold=model.config.threshold)
@@ -54,16 +62,18 @@ class Session:
             raise ValueError("this checkpoint has no informative head: it answers questions only; use proactive=False")
         self.model = model
         self.vocabulary = vocabulary
+        self.backends = backends or Backends.torch(model)
         with torch.inference_mode():
-            self._encoder = SegmentEncoder(model, vocabulary, self.config.max_query_tokens)
+            self._encoder = SegmentEncoder(model, vocabulary, self.config.max_query_tokens, self.backends)
             self._pad_1D = self._encoder.embed([vocabulary.pad])
-        self._max_positions = self.config.max_positions or model.config.language.max_positions
-        self._cache = GrowingCache(model.config.language.num_layers)
-        self._trigger = TriggerWindow(self.config)
         self._recogniser = Recogniser(model, vocabulary, self.config.recognition)
+        budget = build_budget(model, vocabulary, self.config)
+        self.past = Past(model, vocabulary, self._encoder, self.config, budget)
+        temporary = self._recogniser.num_positions + 1 + self.past.memory.num_recall_positions
+        self._context = Context(model, vocabulary, self.config, dataclasses.replace(budget, temporary=temporary))
+        self._trigger = TriggerWindow(self.config)
         self._recent = RecentReplies(self.config.duplicate_window)
         self._num_replies = 0
-        self.num_restarts = 0  # how often the context was full and began afresh
         self._now = 0  # ns, the newest event
         self._forget()
 
@@ -92,35 +102,44 @@ class Session:
             What follows from it, in order: at most one score, then what the agent said.
 
         Raises:
-            ValueError: the event is malformed; the session is as it was before.
+            ValueError: the event is malformed or too long; the session is as it was before.
         """
         if isinstance(event, ResetEvent):
             return self.reset(event.stamp)
         with torch.inference_mode():
             segment = self._encoder.segment(event)
-            outputs = self._make_room(segment)
-            self._read_prompt(segment.stamp)
+            self._context.check(segment)
+            if not len(self._context):
+                self._context.prefill([self._prompt(segment.stamp)], wanted=1)
+            self.past.meet_clock(segment.stamp)
             self._now = max(self._now, segment.stamp)
+            if segment.kind is Kind.TEXT:
+                self._remember(segment.stamp)
+            self._context.begin_segment(segment)
             self._note_question(segment)
-            outputs += self._listen(segment) if self._reply is None else self._speak_through(segment)
+            self.past.add(event, segment)
+            outputs = self._listen(segment) if self._reply is None else self._speak_through(segment)
             return outputs + self._speak_ahead(self.config.speak_ahead)
 
     def prefill(self, events: Iterable[Event]) -> list[Output]:
         """Reads a past in one pass and decides at its end only, as published inference begins.
 
         Raises:
-            ValueError: an event is malformed, or the session has begun already.
+            ValueError: an event is malformed, the past is too long, or the session has begun already.
         """
-        if len(self._cache):
+        if len(self._context):
             raise ValueError("prefill must come before the first push")
         with torch.inference_mode():
+            events = list(events)
             segments = [self._encoder.segment(event) for event in events]
             stamp = segments[0].stamp if segments else 0
-            segments.insert(0, self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp))
+            segments.insert(0, self._prompt(stamp))
             last = segments[-1]
+            hidden_TD = self._context.prefill(segments, wanted=2)
             self._now = last.stamp
+            for event, segment in zip(events, segments[1:], strict=True):
+                self.past.add(event, segment)
             self._note_question(last)
-            hidden_TD = self._forward(torch.cat([segment.user_TD for segment in segments]), prefill=True, wanted=2)
             if last.kind is Kind.PROMPT:
                 return []
             return self._decide(last, hidden_TD[-2:-1], hidden_TD[-1:]) + self._speak_ahead(self.config.speak_ahead)
@@ -134,56 +153,89 @@ class Session:
             return outputs
 
     def reset(self, stamp: int | None = None) -> list[Output]:
-        """Forgets everything but the system prompt; a reply under way is cut."""
+        """Forgets everything but the system prompt, memory and dialogue too; a reply under way is cut."""
         self._now = self._now if stamp is None else stamp
         outputs: list[Output] = [] if self._reply is None else self._end_reply(interrupted=True)
         self._forget()
+        self.past.clear()
+        return outputs
+
+    def rebuild(self) -> list[Output]:
+        """Makes the context anew from memory and dialogue: after a restart, or a failure in the midst of a pass."""
+        outputs: list[Output] = [] if self._reply is None else self._end_reply(interrupted=True)
+        now = self._now
+        self._forget()
+        self._now = now
+        with torch.inference_mode():
+            self.past.replay(self._context, self._prompt(now))
         return outputs
 
     @property
     def num_positions(self) -> int:
         """Positions in the context."""
-        return len(self._cache)
+        return len(self._context)
+
+    @property
+    def num_left(self) -> int:
+        """Segments and replies that had to leave the context since the session was made."""
+        return self._context.cache.num_left
+
+    def usage(self) -> dict[str, str]:
+        """What the session holds, for diagnostics."""
+        budget, memory = self._context.cache.budget, self.past.memory
+        return {
+            "context positions": f"{self.num_positions} of {budget.rows}",
+            "context bytes": str(self._context.cache.num_bytes),
+            "segments that left the context": str(self.num_left),
+            "frames remembered": str(sum(len(frames) for frames in memory.groups().values())),
+            "vision back end": self.backends.vision.name,
+            "audio back end": self.backends.audio.name,
+        }
 
     @property
     def speaking(self) -> bool:
         """Whether a reply is under way."""
         return self._reply is not None
 
+    @property
+    def _owed(self) -> list[int]:
+        """Agent tokens that the next rows are read beside."""
+        return self._context.owed
+
+    @_owed.setter
+    def _owed(self, tokens: list[int]) -> None:
+        self._context.owed = tokens
+
+    def _remember(self, stamp: int) -> None:
+        """Reads what the memory holds from before the window, for a question."""
+        self._context.drop_question()
+        segments = self.past.recall(self._context.cache.oldest_stamp, stamp)
+        if segments:
+            self._context.read_temporary(segments)
+
     def _forget(self) -> None:
-        self._cache.clear()
+        self._context.clear()
         self._trigger.reset()
         self._recent.clear()
         self._reply: Reply | None = None
         self._question: int | None = None  # stamp of a typed question that waits for its answer
-        self._owed: list[int] = []  # agent tokens chosen but not yet read by the model
-        self._owed_pads = 0  # user positions that belong to owed tokens
         self._now = 0
 
-    def _make_room(self, segment: Segment) -> list[Output]:
-        """Starts the context afresh when it is full; positions beyond training would make replies meaningless."""
-        needed = len(self._cache) + segment.user_TD.shape[0] + 1
-        if needed <= self._max_positions or not len(self._cache):
-            return []
-        logger.warning("context full at %d positions: starting afresh from the system prompt", len(self._cache))
-        self.num_restarts += 1
-        return self.reset()
-
-    def _read_prompt(self, stamp: int) -> None:
-        if not len(self._cache):
-            prompt = self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
-            self._forward(prompt.user_TD, prefill=True, wanted=1)
+    def _prompt(self, stamp: int) -> Segment:
+        return self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
 
     def _note_question(self, segment: Segment) -> None:
         if segment.kind is Kind.TEXT:
             self._question = segment.stamp
+            self._context.hold_question()
         elif self._question is not None and segment.stamp - self._question > nanoseconds(self.config.answer_timeout):
             logger.info("a question got no answer within %s s", self.config.answer_timeout)
             self._question = None
+            self._context.drop_question()
 
     def _listen(self, segment: Segment) -> list[Output]:
         """A silent event: one pass."""
-        hidden_TD = self._forward(segment.user_TD, wanted=2)
+        hidden_TD = self._context.read(segment.user_TD, wanted=2)
         return self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
 
     def _speak_through(self, segment: Segment) -> list[Output]:
@@ -194,10 +246,10 @@ class Session:
         for index in range(rows_TD.shape[0] - 1):
             if self._reply is None:
                 break
-            hidden.append(self._forward(rows_TD[index : index + 1]))
+            hidden.append(self._context.read(rows_TD[index : index + 1]))
             outputs += self._take_token(hidden[-1])
         spoken = len(hidden)
-        hidden.append(self._forward(rows_TD[spoken:]))
+        hidden.append(self._context.read(rows_TD[spoken:]))
         hidden_TD = torch.cat([row[-2:] for row in hidden[-2:]])
         return outputs + self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
 
@@ -207,10 +259,10 @@ class Session:
         for _ in range(most):
             if self._reply is None:
                 break
-            hidden_1D = self._forward(self._pad_1D)
+            hidden_1D = self._context.read(self._pad_1D)
             outputs += self._take_token(hidden_1D)
             if self._reply is None and self._owed:
-                self._owed_pads += 1  # the end marker is part of the reply: it gets a pad position too
+                self._context.owed_pads += 1  # the end marker is part of the reply: it gets a pad position too
         if self._reply is not None:
             outputs += self._reply.delta(self._now)
         return outputs
@@ -226,7 +278,8 @@ class Session:
         outputs: list[Output] = []
         token: int | None = None
         if self._answering(segment):
-            token, probability = self._first_word(segment, end_1D)
+            asked, speaking = self._question is not None or not self.config.proactive, self._reply is not None
+            token, probability = first_word(self.model.lm_head(end_1D)[0], self.vocabulary, asked, speaking)
             if token is not None:
                 if self._reply is not None:
                     outputs += self._end_reply(interrupted=True)
@@ -243,18 +296,6 @@ class Session:
     def _answering(self, segment: Segment) -> bool:
         heard = self.config.voice_questions and segment.kind is Kind.SOUND
         return self._question is not None or heard or not self.config.proactive
-
-    def _first_word(self, segment: Segment, end_1D: Tensor) -> tuple[int | None, float]:
-        """The start of an answer, if the model begins one here."""
-        logits_V = self.model.lm_head(end_1D)[0]
-        token = int(logits_V.argmax())
-        speaking = self._reply is not None
-        if self._question is not None or not self.config.proactive:
-            # while it speaks, the next word of the reply is predicted here too; only a start marker is a new answer
-            begins = token in self.vocabulary.starts if speaking else token not in self.vocabulary.silences
-        else:
-            begins = token == self.vocabulary.answer_voice
-        return (token, float(logits_V.float().softmax(-1)[token])) if begins else (None, 0.0)
 
     def _scored(self, segment: Segment) -> bool:
         if self.model.informative_head is None or not self.config.proactive:
@@ -273,24 +314,9 @@ class Session:
                 outputs += self._end_reply(interrupted=True)
             self._trigger.fired(segment.stamp)
             start = self.vocabulary.answer_visual
-            outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, start, self._recognise(events))
+            kind = self._recogniser.recognise(events, self._encoder.embed, self._context.fork)
+            outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, start, kind)
         return outputs
-
-    def _recognise(self, events: tuple[tuple[str, float], ...]) -> Recognised:
-        if events:
-            return self._recogniser.by_head(events)
-        return self._recogniser.by_asking(self._encoder.embed, self._fork) if self._recogniser.by_options else UNKNOWN
-
-    def _fork(self, steps: list[tuple[Tensor, int | None]]) -> Tensor:
-        """Reads on and forgets it: the context is as it was before."""
-        length, owed, owed_pads = len(self._cache), self._owed, self._owed_pads
-        hidden_TD = torch.empty(0)
-        for rows_TD, token in steps:
-            self._owed = self._owed if token is None else [token]
-            hidden_TD = self._forward(rows_TD)
-        self._cache.truncate(length)
-        self._owed, self._owed_pads = owed, owed_pads
-        return hidden_TD[-1:]
 
     def _start_reply(
         self, stamp: int, trigger: Trigger, score: float, token: int, event: Recognised = UNKNOWN
@@ -298,6 +324,7 @@ class Session:
         self._num_replies += 1
         self._reply = Reply(self._num_replies, stamp, trigger, score, self.vocabulary, event)
         self._reply.add(token)
+        self._context.begin_reply(stamp)
         self._owed = [token]
         self._trigger.rearm()
         return [ReplyStarted(self._num_replies, stamp, trigger, score, event.label, event.probability)]
@@ -317,41 +344,11 @@ class Session:
     def _end_reply(self, interrupted: bool) -> list[Output]:
         reply, self._reply = self._reply, None
         assert reply is not None
+        if self._question is None:
+            self._context.drop_question()
         outputs: list[Output] = list(reply.close(self._now))
         self._trigger.rearm()
         duplicate = self._recent.is_duplicate(reply.text, self._now)
-        return [*outputs, reply.finish(self._now, interrupted, duplicate)]
-
-    def _forward(self, user_TD: Tensor, prefill: bool = False, wanted: int | None = None) -> Tensor:
-        """Reads user positions with the owed agent tokens beside the first of them and silence beside the rest.
-
-        Returns:
-            Final hidden states of these positions, [T, D], or of the last `wanted` of them.
-        """
-        extra = self._owed_pads
-        if extra:
-            user_TD = torch.cat([self._pad_1D.expand(extra, -1), user_TD])
-        agent_TD = self._pad_1D.expand(user_TD.shape[0], -1)
-        if self._owed:
-            owed_TD = self._encoder.embed(self._owed)
-            agent_TD = torch.cat([owed_TD, agent_TD[len(self._owed) :]])
-        self._owed, self._owed_pads = [], 0
-        if prefill and self.config.prefill_order == "reference":
-            agent_TD, user_TD = user_TD, agent_TD
-        embeds_1TD = self.model.combine(agent_TD, user_TD)[None]
-        hidden_1TD = self.model.forward_embeds(embeds_1TD, len(self._cache), self._cache, wanted)
-        return hidden_1TD[0] if wanted else hidden_1TD[0, extra:]
-
-
-def load_session(
-    folder: str | Path,
-    config: SessionConfig | None = None,
-    device: str = "cpu",
-    dtype: torch.dtype | None = None,
-) -> Session:
-    """A session on a checkpoint folder.
-
-    Raises:
-        ValueError: the folder is no checkpoint that could run, or the config asks for what it cannot do.
-    """
-    return Session(load_model(folder, device, dtype), Vocabulary.from_folder(Path(folder)), config)
+        finished = reply.finish(self._now, interrupted, duplicate)
+        self.past.dialogue.say(finished)
+        return [*outputs, finished]

@@ -1,0 +1,203 @@
+"""What the model has read, and the passes that read more: user rows beside agent tokens, through the bounded cache.
+
+Shape legend: T positions, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vispeak_node.model.prompts import SYSTEM_PROMPTS
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.encoders import Segment
+from vispeak_node.runtime.ring import Budget, Part, RingCache, Unit
+
+_MOST_REPLY_POSITIONS = 512  # as StreamingVLM keeps text (arXiv 2510.09608)
+
+
+class Context:
+    """One stream's context.
+
+    Args:
+        model: from `load_model`.
+        vocabulary: the checkpoint's tokenizer.
+        config: of the session.
+        budget: from `build_budget`, with room for the longest `fork` and `read_temporary` together.
+    """
+
+    def __init__(self, model: ViSpeakModel, vocabulary: Vocabulary, config: SessionConfig, budget: Budget) -> None:
+        self._model = model
+        self._reference_order = config.prefill_order == "reference"
+        self._pad_1D = model.embed(torch.tensor([vocabulary.pad], device=model.device)).detach()
+        self.cache = RingCache(model.config.language, budget, model.dtype, model.device)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything and keeps the buffers."""
+        self.cache.clear()
+        self.owed: list[int] = []  # agent tokens chosen but not yet read by the model
+        self.owed_pads = 0  # user positions that belong to owed tokens
+        self._segment: Unit | None = None
+        self._reply = Unit(Part.REPLY)
+        self._question: Unit | None = None
+        self._temporary: Unit | None = None
+
+    def __len__(self) -> int:
+        """Positions kept."""
+        return len(self.cache)
+
+    def check(self, segment: Segment) -> None:
+        """Refuses a segment that is too long, before anything is changed.
+
+        Raises:
+            ValueError: says how long it is and what is possible.
+        """
+        count, most = segment.user_TD.shape[0], self.cache.budget.window
+        if count > most:
+            raise ValueError(
+                f"the {segment.kind.value} has {count} positions, more than the window of {most}: raise "
+                "window_positions or max_positions"
+            )
+
+    def begin_segment(self, segment: Segment) -> None:
+        """The rows read from now on are this segment's; makes room for all of them."""
+        self.cache.reserve(segment.user_TD.shape[0])
+        self._segment = Unit(Part.WINDOW, segment.stamp)
+
+    def begin_reply(self, stamp: int) -> None:
+        """Agent tokens read from now on are a new reply's."""
+        self._reply = Unit(Part.REPLY, stamp)
+
+    def hold_question(self) -> None:
+        """The present segment is a standing question: it stays until `drop_question`."""
+        assert self._segment is not None
+        self._question, self._segment.held = self._segment, True
+
+    def drop_question(self) -> None:
+        """No question stands any more; what was read for it only is forgotten too."""
+        if self._question is not None:
+            self.cache.unhold(self._question)
+            self._question = None
+        if self._temporary is not None:
+            self.cache.discard(self._temporary)
+            self._temporary = None
+
+    def read(
+        self,
+        user_TD: Tensor,
+        wanted: int | None = None,
+        prefill: bool = False,
+        plan: Sequence[tuple[Unit, int]] | None = None,
+        evict: bool = True,
+    ) -> Tensor:
+        """Reads user positions with the owed agent tokens beside the first of them and silence beside the rest.
+
+        Args:
+            user_TD: rows of the user stream.
+            wanted: only the last so many hidden states are needed.
+            prefill: whether this is a past read in one pass.
+            plan: units of the positions; without, spoken ones are the reply's and the others the segment's.
+            evict: whether older units may leave for it.
+
+        Returns:
+            Final hidden states of these positions, [T, D], or of the last `wanted` of them.
+        """
+        extra = self.owed_pads
+        if extra:
+            user_TD = torch.cat([self._pad_1D.expand(extra, -1), user_TD])
+        count = user_TD.shape[0]
+        agent_TD = self._pad_1D.expand(count, -1)
+        spoken = len(self.owed)
+        if spoken:
+            ids = torch.tensor(self.owed, dtype=torch.long, device=self._model.device)
+            agent_TD = torch.cat([self._model.embed(ids), agent_TD[spoken:]])
+        self.owed, self.owed_pads = [], 0
+        start = self.cache.place(self._plan(count, max(spoken, extra)) if plan is None else plan, evict)
+        if prefill and self._reference_order:
+            agent_TD, user_TD = user_TD, agent_TD
+        embeds_1TD = self._model.combine(agent_TD, user_TD)[None]
+        hidden_1TD = self._model.forward_embeds(embeds_1TD, start, self.cache, wanted)
+        return hidden_1TD[0] if wanted else hidden_1TD[0, extra:]
+
+    def prefill(self, segments: Sequence[Segment], wanted: int) -> Tensor:
+        """Reads a prompt and a past in one pass; as `read`.
+
+        Raises:
+            ValueError: the past is too long for one pass.
+        """
+        budget = self.cache.budget
+        count = sum(segment.user_TD.shape[0] for segment in segments)
+        most = budget.pinned + budget.window + budget.replies
+        if count > most:
+            raise ValueError(f"the past has {count} positions, more than the {most} of the context: push it instead")
+        units = [Unit(Part.WINDOW if index else Part.PINNED, segment.stamp) for index, segment in enumerate(segments)]
+        plan = [(unit, segment.user_TD.shape[0]) for unit, segment in zip(units, segments, strict=True)]
+        self._segment = units[-1] if len(units) > 1 else None
+        return self.read(torch.cat([segment.user_TD for segment in segments]), wanted, prefill=True, plan=plan)
+
+    def read_temporary(self, segments: Sequence[Segment]) -> None:
+        """Reads segments that stay until `drop_question`, while the agent says nothing."""
+        assert self._temporary is None
+        owed, self.owed, owed_pads, self.owed_pads = self.owed, [], self.owed_pads, 0
+        rows_TD = torch.cat([segment.user_TD for segment in segments])
+        self._temporary = Unit(Part.TEMPORARY, segments[0].stamp)
+        self.read(rows_TD, wanted=1, plan=[(self._temporary, rows_TD.shape[0])])
+        self.owed, self.owed_pads = owed, owed_pads
+
+    def read_reply(self, token_ids: Sequence[int], stamp: int) -> None:
+        """Reads a reply of the past, over pad positions; what is longer than the budget loses its beginning."""
+        self.owed = list(token_ids)[-self.cache.budget.replies :]
+        if self.owed:
+            self.begin_reply(stamp)
+            self.read(self._pad_1D.expand(len(self.owed), -1), wanted=1)
+
+    def fork(self, steps: Sequence[tuple[Tensor, int | None]]) -> Tensor:
+        """Reads on and forgets it: the context is as it was before.
+
+        Args:
+            steps: rows of the user stream, and an agent token beside the first of them or none.
+
+        Returns:
+            The last hidden state, [1, D].
+        """
+        position, owed, owed_pads = self.cache.next_position, self.owed, self.owed_pads
+        fork = Unit(Part.TEMPORARY)
+        hidden_TD = torch.empty(0)
+        for rows_TD, token in steps:
+            self.owed = self.owed if token is None else [token]
+            hidden_TD = self.read(rows_TD, 1, plan=[(fork, rows_TD.shape[0] + self.owed_pads)], evict=False)
+        self.cache.discard(fork)
+        self.cache.rewind(position)
+        self.owed, self.owed_pads = owed, owed_pads
+        return hidden_TD[-1:]
+
+    def _plan(self, count: int, spoken: int) -> list[tuple[Unit, int]]:
+        spoken = min(spoken, count)
+        if spoken == count:
+            return [(self._reply, count)]
+        assert self._segment is not None, "rows belong to a segment"
+        return [(self._reply, spoken), (self._segment, count - spoken)]
+
+
+def build_budget(model: ViSpeakModel, vocabulary: Vocabulary, config: SessionConfig) -> Budget:
+    """How the trained length is shared out: prompt, then replies, and the rest for the window.
+
+    Raises:
+        ValueError: something gets nothing, or less than one frame.
+    """
+    span = config.max_positions or model.config.language.max_positions
+    pinned = max(len(vocabulary.encode(text)) for text in SYSTEM_PROMPTS.values()) + 1  # the prompt may be changed
+    replies = config.reply_positions or max(1, min(_MOST_REPLY_POSITIONS, span // 8))
+    window = config.window_positions or span - pinned - replies
+    least = max(model.config.tokens_per_image, model.config.tokens_per_second) + 1
+    if window < least:
+        raise ValueError(
+            f"the window has {max(window, 0)} positions and one segment needs {least}: raise max_positions ({span})"
+            + (" or window_positions" if config.window_positions else "")
+        )
+    return Budget(pinned, window, replies, 0, span)
