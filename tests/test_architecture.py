@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"vispeak_node": ROOT / "vispeak_node", "vispeak_training": ROOT / "training" / "vispeak_training"}
+PACKAGES = {
+    "vispeak_node": ROOT / "vispeak_node",
+    "vispeak_training": ROOT / "training" / "vispeak_training",
+    "vispeak_export": ROOT / "export" / "vispeak_export",
+}
 PATHS = [path for place in PACKAGES.values() for path in sorted(place.rglob("*.py"))]
 FILES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PATHS]
 
@@ -29,6 +33,8 @@ ALLOWED = {
     },
     "vispeak_node.cli": {"vispeak_node"},
     "vispeak_node.__main__": {"vispeak_node.cli"},
+    # validation asks whether a session decides the same with the exported encoders
+    "vispeak_export": {"vispeak_node.model", "vispeak_node.runtime", "vispeak_node.stream", "vispeak_node.settings"},
     "vispeak_training": {"vispeak_node.model", "vispeak_node.runtime", "vispeak_node.stream", "vispeak_node.settings"},
 }
 FOREIGN = {  # parts that must not know these libraries

@@ -25,6 +25,7 @@ COMMANDS = {
     "bag": ("vispeak_node.ros.record", "play, record or describe a ROS 2 bag"),
     "tree": ("vispeak_node.ros.tree", "run a behaviour tree on the node's topics: stop, warn, greet, idle"),
     "checkpoint": ("vispeak_node.commands.checkpoint", "check a checkpoint folder, or rewrite a pickle as safetensors"),
+    "doctor": ("vispeak_node.commands.doctor", "what this machine can run, and what to install for more"),
     "demo": ("vispeak_node.commands.demo", "node, player and listener on the shipped clip, as processes of their own"),
 }
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     clip = Clip(args.file)
     duration = clip.duration
     _check_questions(duration, args.ask)
-    from vispeak_node.runtime.session import load_session  # noqa: PLC0415 - after cheap checks of the arguments
+    from vispeak_node.runtime.loading import load_session  # noqa: PLC0415 - after cheap checks of the arguments
 
     device, dtype = parse_device(args.device), parse_dtype(args.dtype)
     session = load_session(args.model or default_model_dir(), config, device, dtype)
