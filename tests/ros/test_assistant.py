@@ -47,6 +47,12 @@ class Parrot:
     def reset(self, stamp=None):
         return []
 
+    def rebuild(self):
+        return []
+
+    def usage(self):
+        return {}
+
     speaking = False
 
 

@@ -42,7 +42,7 @@ class InProcess:
     """The logic alone."""
 
     def __init__(self) -> None:
-        from vispeak_node.runtime.session import load_session
+        from vispeak_node.runtime.loading import load_session
 
         self.told = defaultdict(list)
         session = load_session(default_model_dir(), SessionConfig())

@@ -185,3 +185,30 @@ def test_quality_that_does_not_fit_is_seen(environment):
         other.subscribe("/t/gives", String, lambda _: None, lambda *_: None, Delivery.LATCHED)
         wait(lambda: mine.mismatches().keys() == {"/t/asks", "/t/gives"})
         assert set(mine.mismatches().values()) == {"durability"}
+
+
+def test_a_partition_hears_only_itself(environment):
+    from cyclonedds.core import Policy, Qos
+    from cyclonedds.pub import DataWriter, Publisher
+
+    from vispeak_node.ros.dds import _quality
+    from vispeak_node.ros.idl import raw_type
+    from vispeak_node.ros.schema import encode
+
+    heard, open_to_all = [], []
+    with DdsNode("mine", environment) as mine, DdsNode("other", environment) as other:
+        mine.subscribe("/t/query", String, heard.append, lambda *_: None, Delivery.RELIABLE, partition="operator")
+        mine.subscribe("/t/all", String, open_to_all.append, lambda *_: None, Delivery.RELIABLE)
+        mine.start()
+        other.advertise("/t/query", String)
+        other.advertise("/t/all", String)
+        qos = _quality(String, Delivery.RELIABLE)
+        inside = Publisher(other._participant, Qos(Policy.Partition(["operator"])))
+        writer = DataWriter(inside, other._topic("/t/query", String, qos), qos=qos)
+        wait(lambda: writer.get_matched_subscriptions() and other.num_subscribers("/t/all"))
+        assert not other.num_subscribers("/t/query")
+        other.publish("/t/query", String("from anybody"))
+        writer.write(raw_type(String)(encode(String("from the operator"))))
+        other.publish("/t/all", String("to all"))
+        wait(lambda: heard and open_to_all)
+    assert heard == [String("from the operator")] and open_to_all == [String("to all")]

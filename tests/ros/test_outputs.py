@@ -119,7 +119,13 @@ class Actor(Parrot):
 
     def __init__(self):
         super().__init__()
-        self.resets = []
+        self.resets, self.rebuilds, self.broken = [], 0, False
+
+    def rebuild(self):
+        self.rebuilds += 1
+        if self.broken:
+            raise RuntimeError("CUDA out of memory")
+        return []
 
     def push(self, event):
         self.events.append(event)
@@ -141,15 +147,17 @@ def node():
     made.assistant.stop()
 
 
-def test_a_model_that_fails_is_begun_afresh_and_the_node_lives_on(node):
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_model_that_fails_is_rebuilt_or_begun_afresh_and_the_node_lives_on(node, broken):
+    node.session.broken = broken
     node.assistant.on_image(frame(0))
     node.assistant.on_query(String("fail"))
     node.wait(lambda: node.assistant.report.errors == 1)
     node.assistant.on_query(String("hello"))
     node.wait(lambda: node.on("/vispeak/response_text") == [String("HELLO")])
     assert node.assistant.report.last_error == "RuntimeError: CUDA out of memory"
-    assert node.session.resets == [START]
-    assert State.CONSTANTS["ERROR"][1] in [message.state for message in node.on("/vispeak/state")]
+    assert node.session.rebuilds == 1 and node.session.resets == ([START] if broken else [])
+    node.wait(lambda: State.CONSTANTS["ERROR"][1] in [message.state for message in node.on("/vispeak/state")])
 
 
 def test_switched_off_it_counts_and_does_nothing(node):

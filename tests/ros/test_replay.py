@@ -12,8 +12,8 @@ import pytest
 from tests.ros.test_behaviour import NAMES, READY, SOON, over_dds, wait
 from vispeak_node.commands.clip import Clip
 from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.loading import load_session
 from vispeak_node.runtime.outputs import ReplyFinished, Score
-from vispeak_node.runtime.session import load_session
 from vispeak_node.settings import default_model_dir
 from vispeak_node.stream.events import SoundEvent
 

@@ -88,6 +88,7 @@ class DdsNode:
         callback: Callable[[Kind], None],
         on_bad: Callable[[str, ValueError], None],
         delivery: Delivery = Delivery.SENSOR,
+        partition: str = "",
     ) -> None:
         """Calls back in the reader's thread, for every message; call before `start`.
 
@@ -97,6 +98,7 @@ class DdsNode:
             callback: quick: it holds up the other topics.
             on_bad: told the topic and the reason when bytes are no such message, or when the callback refuses it.
             delivery: what is asked of publishers.
+            partition: only publishers in this DDS partition are heard; none is the one in which everybody is.
         """
 
         def deliver(data: bytes) -> None:
@@ -105,17 +107,23 @@ class DdsNode:
             except ValueError as error:
                 on_bad(topic, error)
 
-        self.subscribe_raw(topic, kind, deliver, delivery)
+        self.subscribe_raw(topic, kind, deliver, delivery, partition)
 
     def subscribe_raw(
-        self, topic: str, kind: type[Message], callback: Callable[[bytes], None], delivery: Delivery
+        self,
+        topic: str,
+        kind: type[Message],
+        callback: Callable[[bytes], None],
+        delivery: Delivery,
+        partition: str = "",
     ) -> None:
         """Calls back in the reader's thread with every message's bytes; call before `start`."""
-        from cyclonedds.core import InstanceState, ReadCondition, SampleState, ViewState  # noqa: PLC0415
-        from cyclonedds.sub import DataReader  # noqa: PLC0415
+        from cyclonedds.core import InstanceState, Policy, Qos, ReadCondition, SampleState, ViewState  # noqa: PLC0415
+        from cyclonedds.sub import DataReader, Subscriber  # noqa: PLC0415
 
         qos = _quality(kind, delivery)
-        reader = DataReader(self._participant, self._topic(topic, kind, qos), qos=qos)
+        place = Subscriber(self._participant, Qos(Policy.Partition([partition]))) if partition else self._participant
+        reader = DataReader(place, self._topic(topic, kind, qos), qos=qos)
         condition = ReadCondition(reader, SampleState.Any | ViewState.Any | InstanceState.Any)
         self._waitset.attach(condition)
         self._conditions.append(condition)

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cameras", metavar="NAMES", default="", help="several cameras, by comma; every topic then begins with /NAME"
     )
+    parser.add_argument(
+        "--query-partition", metavar="NAME", default="", help="read questions from writers in this DDS partition only"
+    )
     parser.add_argument("--params-file", metavar="YAML", type=Path, help="ROS parameter file; flags come before it")
     add_config_flags(parser, TopicNames, suffix="-topic")
     add_config_flags(parser, AssistantConfig)
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             node.publish(own.state, loading())
         assistants = _assistants(args, graphs, config, session_config, node.publish)
         for assistant in assistants:
-            connect(node, assistant)
+            connect(node, assistant, args.query_partition)
             assistant.start()
         node.start()
         # whoever started this process waits for the line
@@ -84,12 +87,12 @@ def _assistants(
     """One for each camera, by its name and topics; they share the weights."""
     import torch  # noqa: PLC0415 - slow
 
-    from vispeak_node.runtime.session import Session, load_session  # noqa: PLC0415
+    from vispeak_node.runtime.loading import load_session, open_session  # noqa: PLC0415
 
     folder = args.model or default_model_dir()
     dtype = getattr(torch, args.dtype) if args.dtype else None
     first = load_session(folder, session_config, args.device, dtype)
-    sessions = [first, *(Session(first.model, first.vocabulary, session_config) for _ in list(graphs)[1:])]
+    sessions = [first, *(open_session(first.model, first.vocabulary, folder, session_config) for _ in list(graphs)[1:])]
     facts = {"model": folder.name, "device": args.device, "transport": "dds"}
     return [
         Assistant(session, config, publish, own, facts | ({"camera": camera} if camera else {}))
@@ -122,11 +125,12 @@ def loading() -> State:
     return State(Header(Time(), ""), State.CONSTANTS["LOADING"][1], 0.0, 0.0, 0)
 
 
-def connect(node: DdsNode, assistant: Assistant) -> None:
-    """Subscribes to the node's inputs."""
+def connect(node: DdsNode, assistant: Assistant, query_partition: str = "") -> None:
+    """Subscribes to the node's inputs, to questions in a DDS partition of their own if one is named."""
     config, handlers = assistant.config, assistant.handlers()
     for topic in inputs(assistant.names, config.audio_dialect, config.audio):
-        node.subscribe(topic.name, topic.kind, handlers[topic.name], assistant.on_bad, topic.delivery)
+        partition = query_partition if topic.name == assistant.names.query else ""
+        node.subscribe(topic.name, topic.kind, handlers[topic.name], assistant.on_bad, topic.delivery, partition)
 
 
 def _serve(node: DdsNode, assistants: list[Assistant], stop: threading.Event) -> None:

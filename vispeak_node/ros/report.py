@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 
@@ -10,6 +11,8 @@ from vispeak_node.stream.counters import StreamCounters
 
 RATE_WINDOW = 10.0  # s over which rates are counted
 RECENT = 5.0  # s in which a drop still counts as trouble
+_MOST_REASONS = 256  # different reasons for refusals that are told apart
+_OTHER = "other reasons"
 
 
 @dataclass
@@ -18,25 +21,60 @@ class Report:
 
     received: Counter[str] = field(default_factory=Counter)  # messages by topic
     refused: Counter[str] = field(default_factory=Counter)  # messages by topic and reason
+    dropped: Counter[str] = field(default_factory=Counter)  # events by reason: the model was too slow
     ignored: int = 0  # messages that came while the node was switched off
-    dropped_events: int = 0  # the model was too slow
     duplicates: int = 0  # replies not published because the same words were just said
     replies: int = 0
+    read: int = 0  # events that the model is through with
     errors: int = 0  # exceptions inside the model
+    hangs: int = 0  # how often the model did not come back in time
     deepest: int = 0  # most events that ever waited at once
     lag: float = 0.0  # s that the newest event waited and took
     last_error: str = ""
     last_drop: float = float("-inf")  # monotonic s
-    _read: deque[float] = field(default_factory=lambda: deque(maxlen=4096))  # monotonic s of events read
+    _samples: deque[tuple[float, Counter[str]]] = field(default_factory=deque)  # monotonic s, counts then
 
-    def event_read(self, now: float, lag: float) -> None:
+    @property
+    def dropped_events(self) -> int:
+        """Events that the model never saw."""
+        return sum(self.dropped.values())
+
+    def drop(self, why: str) -> None:
+        """An event is dropped because the model is too slow."""
+        self.dropped[why] += 1
+        self.last_drop = time.monotonic()
+
+    def refuse(self, reason: str) -> bool:
+        """Counts a refusal; whether it is the first one for its reason.
+
+        Numbers differ from message to message and the reason is the same, so they do not tell reasons apart. There are
+        no more than so many reasons: what is refused may contain anything.
+        """
+        key = "".join("#" if character.isdigit() else character for character in reason)[:200]
+        if key not in self.refused and len(self.refused) >= _MOST_REASONS:
+            key = _OTHER
+        self.refused[key] += 1
+        return self.refused[key] == 1
+
+    def event_read(self, lag: float) -> None:
         """The model is through with an event."""
-        self._read.append(now)
+        self.read += 1
         self.lag = lag
 
-    def rate(self, now: float) -> float:
-        """Events read per second of late."""
-        return sum(now - moment <= RATE_WINDOW for moment in self._read) / RATE_WINDOW
+    def sample(self, now: float) -> None:
+        """Notes the counts, about once a second, for the rates."""
+        counts = Counter({f"in {topic}": count for topic, count in self.received.items()})
+        counts |= {"events read": self.read, "replies": self.replies}
+        self._samples.append((now, counts))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= RATE_WINDOW:
+            self._samples.popleft()
+
+    def rates(self) -> dict[str, float]:
+        """Messages in by topic, events read and replies, each per second of late."""
+        if len(self._samples) < 2:
+            return {}
+        (first, before), (last, after) = self._samples[0], self._samples[-1]
+        return {name: (after[name] - before[name]) / max(1e-3, last - first) for name in after}
 
     def overloaded(self, now: float) -> bool:
         """Whether events were dropped of late."""
@@ -57,19 +95,21 @@ def diagnosis(report: Report, counters: StreamCounters, facts: dict[str, str], n
         level, message = "WARN", "the model is slower than the input: events are dropped"
     if facts.get("state") == "error":
         level, message = "ERROR", report.last_error
-    values = dict(facts) | {
-        "segments per s": f"{report.rate(now):.2f}",
+    values = dict(facts) | {f"rate {name} per s": f"{rate:.2f}" for name, rate in sorted(report.rates().items())}
+    values |= {
         "lag s": f"{report.lag:.3f}",
         "replies": str(report.replies),
-        "dropped events": str(report.dropped_events),
         "deepest queue": str(report.deepest),
         "duplicates": str(report.duplicates),
         "ignored while off": str(report.ignored),
         "model errors": str(report.errors),
+        "model hangs": str(report.hangs),
         "last error": report.last_error,
+        "dropped events": str(report.dropped_events),
     }
+    values |= {f"dropped: {reason}": str(count) for reason, count in sorted(report.dropped.items())}
     values |= {f"received {topic}": str(count) for topic, count in sorted(report.received.items())}
-    values |= {f"refused {reason}": str(count) for reason, count in sorted(report.refused.items())[:20]}
+    values |= {f"refused {reason}": str(count) for reason, count in report.refused.most_common(20)}
     values |= {name.replace("_", " "): str(count) for name, count in asdict(counters).items()}
     pairs = tuple(KeyValue(key, value) for key, value in values.items())
     name = f"vispeak: assistant {facts.get('camera', '')}".rstrip()

@@ -74,12 +74,13 @@ class VispeakNode(LifecycleNode):
 
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Moves the model to its device, and begins to watch."""
-        from vispeak_node.runtime.session import Session  # noqa: PLC0415 - torch is slow to import
+        from vispeak_node.runtime.loading import open_session  # noqa: PLC0415 - torch is slow to import
 
         try:
             self._model.to(self._ros.device)
             self._sessions = [
-                Session(self._model, self._vocabulary, self._session_config) for _ in self._ros.camera_names
+                open_session(self._model, self._vocabulary, self._folder(), self._session_config)
+                for _ in self._ros.camera_names
             ]
         except (ValueError, RuntimeError) as error:
             self.get_logger().error(str(error).splitlines()[0])
@@ -87,8 +88,8 @@ class VispeakNode(LifecycleNode):
         result = super().on_activate(state)  # publishers speak from here on
         facts = {"model": self._folder().name, "device": self._ros.device, "transport": "rclpy"}
         for camera, session in zip(self._ros.camera_names, self._sessions, strict=True):
-            names = prefixed(camera)
-            assistant = Assistant(session, self._assistant_config, self._publish, names, facts)
+            own = facts | ({"camera": camera} if camera else {})
+            assistant = Assistant(session, self._assistant_config, self._publish, prefixed(camera), own)
             assistant.start()
             self._assistants.append(assistant)
             self._subscribe(assistant)
@@ -156,7 +157,7 @@ class VispeakNode(LifecycleNode):
     def _load(self) -> None:
         import torch  # noqa: PLC0415
 
-        from vispeak_node.runtime.session import load_session  # noqa: PLC0415
+        from vispeak_node.runtime.loading import load_session  # noqa: PLC0415
 
         dtype = getattr(torch, self._ros.dtype) if self._ros.dtype else None
         session = load_session(self._folder(), self._session_config, self._ros.device, dtype)

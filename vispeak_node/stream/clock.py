@@ -43,14 +43,15 @@ class StampCheck:
         self._num_odd = 0
         self._odd_since = (0, 0)  # stamp, and what the leader had believed by then
 
-    def judge(self, stamp: int, other: int | None = None) -> Verdict:
+    def judge(self, stamp: int, other: int | None = None, passed: int = 0) -> Verdict:
         """What the next stamp is worth.
 
         Args:
             stamp: ns.
             other: ns, newest stamp of another source, which may have gone on while this one was away.
+            passed: ns that have passed since the last stamp by the receiver's own clock, if it has one.
         """
-        if self._fits(stamp, other):
+        if self._fits(stamp, other, passed):
             self._num_odd = 0
             if self.last is not None and stamp < self.last:
                 return Verdict.LATE
@@ -71,13 +72,13 @@ class StampCheck:
         self.last = stamp
         self.num_good += 1
 
-    def _fits(self, stamp: int, other: int | None) -> bool:
+    def _fits(self, stamp: int, other: int | None, passed: int) -> bool:
         near_other = other is not None and abs(stamp - other) <= MAX_AHEAD
         if self.last is None:
             return other is None or near_other
         if stamp < self.last:
             return self.last - stamp <= MAX_BACK
-        return stamp - self.last <= MAX_AHEAD or near_other
+        return stamp - self.last <= MAX_AHEAD + passed or near_other
 
     def _persists(self, stamp: int) -> bool:
         """Whether the stamps that are far off agree with each other for long enough."""

@@ -84,12 +84,13 @@ class Segmenter:
         if self.config.origin is not None:
             self._set_origin(check_stamp(self.config.origin))
 
-    def push_frame(self, stamp: int, image: Picture) -> list[Event]:
+    def push_frame(self, stamp: int, image: Picture, passed: int = 0) -> list[Event]:
         """Takes a frame.
 
         Args:
             stamp: ns.
             image: RGB uint8 [height, width, 3], or a function that makes it, called only if the frame is used.
+            passed: ns since the last frame by the receiver's own clock: after a pause a stamp may lie as far ahead.
 
         Raises:
             ValueError: no picture, no video expected, or a stamp that cannot be.
@@ -100,7 +101,7 @@ class Segmenter:
             stamp = check_stamp(stamp)
             if not callable(image):
                 check_picture(image)
-            verdict = self._judge(self._frame_clock, self._sound_clock, stamp, "frame")
+            verdict = self._judge(self._frame_clock, self._sound_clock, stamp, "frame", passed)
         except ValueError:
             self.counters.frames_refused += 1
             raise
@@ -118,13 +119,16 @@ class Segmenter:
             self._wait_all(self._cutter.give_up_before(stamp - self._max_skew))
         return events + self._certain()
 
-    def push_sound(self, stamp: int, samples: NDArray[np.float32] | NDArray[np.int16], sample_rate: int) -> list[Event]:
+    def push_sound(
+        self, stamp: int, samples: NDArray[np.float32] | NDArray[np.int16], sample_rate: int, passed: int = 0
+    ) -> list[Event]:
         """Takes samples.
 
         Args:
             stamp: ns, of the first sample.
             samples: float32 in [-1, 1] or int16, [n] or [n, channels].
             sample_rate: Hz.
+            passed: as for frames.
 
         Raises:
             ValueError: malformed, no sound expected, or a stamp that cannot be.
@@ -134,7 +138,7 @@ class Segmenter:
             self._expect(self.config.has_sound, "sound")
             stamp = check_stamp(stamp)
             mono = to_mono(samples, sample_rate)
-            verdict = self._judge(self._sound_clock, self._frame_clock, stamp, "sound")
+            verdict = self._judge(self._sound_clock, self._frame_clock, stamp, "sound", passed)
         except ValueError:
             self.counters.sound_refused += 1
             raise
@@ -238,8 +242,8 @@ class Segmenter:
         if not expected:
             raise ValueError(f"this stream was set up without {what}")
 
-    def _judge(self, clock: StampCheck, other: StampCheck, stamp: int, what: str) -> Verdict:
-        verdict = clock.judge(stamp, other.last)
+    def _judge(self, clock: StampCheck, other: StampCheck, stamp: int, what: str, passed: int) -> Verdict:
+        verdict = clock.judge(stamp, other.last, passed)
         if verdict is Verdict.WRONG:
             raise ValueError(f"the stamp of a {what}, {seconds(stamp):.3f} s, is far from the ones before it")
         return verdict
