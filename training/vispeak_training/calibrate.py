@@ -14,7 +14,7 @@ from vispeak_training.theatre.dataset import SampledClip
 
 logger = logging.getLogger(__name__)
 
-GRID = (0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+GRID = (0.35, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6)
 _BETA = 0.5  # a false reply is worse than a missed event: precision counts double
 
 
@@ -28,7 +28,7 @@ def calibrate(
     """
     scores = []
     for threshold in grid:
-        result = measure(model, vocabulary, clips, SessionConfig(threshold=threshold), questions=False)
+        result = measure(model, vocabulary, clips, SessionConfig(threshold=threshold))
         scores.append(f_score(result["precision"], result["noticed"]))
         logger.info("threshold %.2f: %s", threshold, result)
     best = grid[max(range(len(grid)), key=lambda index: scores[index])]

@@ -1,36 +1,41 @@
-"""Stage 1 of the small checkpoint: the vision tower and the projector learn what people do and where their joints are.
+"""What comes before the four stages: the vision tower learns what people do and where their joints are.
 
+The published tower (InternViT) comes trained. The small one has to learn to see first.
 Shapes: B frames, N tokens an image, D width of the language model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from vispeak_node.model.preprocess import normalise
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_training.pictures import changed, normalised
 from vispeak_training.schedule import one_cycle, step
 from vispeak_training.theatre.acts import ACTS
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
-from vispeak_training.theatre.scene import KEYPOINT_KINDS
+from vispeak_training.theatre.scene import FINGERTIPS, KEYPOINT_KINDS
 from vispeak_training.tiny_config import TinyConfig
 
 logger = logging.getLogger(__name__)
 
 _PLACE_WEIGHT = 20.0  # nearly all cells are empty, so the mean is small
-_SHIFT = 12.0  # pixels
-_ZOOM = 0.15  # share of the size
-_TURN = 6.0  # degrees
+_TIP_KINDS = tuple(max(KEYPOINT_KINDS) + 1 + index % 5 for index in range(len(FINGERTIPS)))  # left and right look alike
+KINDS = (*KEYPOINT_KINDS, *_TIP_KINDS)
+assert len(FINGERTIPS) == 10
 
 
 class Probes(nn.Module):
-    """What stage 1 reads from the projector's rows, and is thrown away after it.
+    """What is read from the projector's rows, and thrown away afterwards.
 
     The act is read from the mean over an image's tokens, because a mean is what attention forms most easily: an act
     that only a layer with its own weights for every token could read would stay hidden from the language model.
@@ -40,70 +45,81 @@ class Probes(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.acts = nn.Linear(width, len(ACTS))
-        self.places = nn.Linear(width, 4 * (max(KEYPOINT_KINDS) + 1))
+        self.places = nn.Linear(width, 4 * (max(KINDS) + 1))
 
     def forward(self, tokens_BND: Tensor) -> tuple[Tensor, Tensor]:
         """Act logits [B, acts] and place logits [B, N, 4 * kinds]."""
         return self.acts(self.norm(tokens_BND.mean(1))).float(), self.places(tokens_BND).float()
 
 
+class Frames:
+    """All frames of many clips."""
+
+    def __init__(self, clips: list[SampledClip]) -> None:
+        self.pictures = np.concatenate([clip.frames for clip in clips])
+        self.labels = torch.from_numpy(np.concatenate([clip.labels for clip in clips]))
+        self.joints = np.concatenate([np.concatenate([clip.keypoints, clip.fingertips], 1) for clip in clips])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@contextlib.contextmanager
+def quick_on_cpu() -> Iterator[None]:
+    """bfloat16 where it is safe, and attention in plain steps: several times faster for short sequences on a CPU."""
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
 def train_vision(
     model: ViSpeakModel, clips: list[SampledClip], held_out: list[SampledClip], config: TinyConfig
-) -> list[float]:
-    """Learns which act a frame shows, and where head, hands, elbows, ... are.
+) -> float:
+    """Learns which act a frame shows, and where head, hands, elbows, fingertips, ... are.
 
     Returns:
-        Held-out accuracy over acts after every cycle, settled frames only.
+        Held-out accuracy over acts, settled frames only.
     """
-    return [
-        _cycle(model, clips, held_out, config, epochs, config.seed + number)
-        for number, epochs in enumerate(config.vision_cycles)
-    ]
-
-
-def _cycle(
-    model: ViSpeakModel,
-    clips: list[SampledClip],
-    held_out: list[SampledClip],
-    config: TinyConfig,
-    epochs: int,
-    seed: int,
-) -> float:
-    frames = np.concatenate([clip.frames for clip in clips])
-    labels = torch.from_numpy(np.concatenate([clip.labels for clip in clips]))
-    keypoints = np.concatenate([clip.keypoints for clip in clips])
-    torch.manual_seed(seed)
+    frames = Frames(clips)
+    torch.manual_seed(config.seed)
     probes = Probes(model.config.language.hidden_size)
     parts = (model.model.vision_tower, model.model.mm_projector, probes)
     learning = [parameter for part in parts for parameter in part.parameters()]
-    steps = epochs * (len(frames) // config.vision_batch)
-    optimiser, schedule = one_cycle(learning, config.vision_lr, steps, config)
-    generator = torch.Generator().manual_seed(seed)
-    bar = tqdm(total=steps, desc="vision", disable=None)
-    for epoch in range(epochs):
-        order = torch.randperm(len(frames), generator=generator)
-        losses = []
-        for batch in order.split(config.vision_batch)[: len(frames) // config.vision_batch]:
-            pixels, joints = jitter(pixels_of(frames[batch.numpy()]), keypoints[batch.numpy()], generator)
-            maps = torch.from_numpy(place_maps(joints, config.image_size))
-            with torch.autocast("cpu", torch.bfloat16):
-                acts, places = probes(model.encode_images(recolour(pixels, generator)))
-            act_loss = functional.cross_entropy(acts, labels[batch], ignore_index=UNSETTLED, label_smoothing=0.05)
-            place_loss = functional.binary_cross_entropy_with_logits(places, maps)
-            step(act_loss + _PLACE_WEIGHT * place_loss, learning, optimiser, schedule)
-            losses.append((float(act_loss.detach()), float(place_loss.detach())))
-            bar.update()
-        logger.info("vision epoch %d: acts %.3f, places %.4f", epoch, *np.mean(losses[-200:], axis=0))
-    bar.close()
+    per_epoch = len(frames) // config.vision_batch
+    optimiser, schedule = one_cycle(learning, config.vision_lr, config.vision_epochs * per_epoch, config)
+    generator = torch.Generator().manual_seed(config.seed)
+    with tqdm(total=config.vision_epochs * per_epoch, desc="vision", disable=None) as bar:
+        for epoch in range(config.vision_epochs):
+            order = torch.randperm(len(frames), generator=generator)
+            losses = []
+            for batch in order.split(config.vision_batch)[:per_epoch]:
+                act_loss, place_loss = vision_losses(model, probes, frames, batch, generator)
+                step(act_loss + _PLACE_WEIGHT * place_loss, learning, optimiser, schedule)
+                losses.append((float(act_loss.detach()), float(place_loss.detach())))
+                bar.update()
+            logger.info("vision epoch %d: acts %.3f, places %.4f", epoch, *np.mean(losses[-200:], axis=0))
     return _accuracy(model, probes, held_out)
+
+
+def vision_losses(
+    model: ViSpeakModel, probes: Probes, frames: Frames, batch: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of acts and of places, over frames seen through other cameras."""
+    chosen = batch.numpy()
+    pictures, joints = changed(frames.pictures[chosen], frames.joints[chosen], generator)
+    maps = torch.from_numpy(place_maps(joints, pictures.shape[1], model.config.vision.patch_size))
+    with quick_on_cpu():
+        acts, places = probes(model.encode_images(normalised(pictures)))
+    truth = frames.labels[batch]
+    entropy = functional.cross_entropy(acts, truth, ignore_index=UNSETTLED, label_smoothing=0.05)
+    return entropy, functional.binary_cross_entropy_with_logits(places, maps)
 
 
 def fold_scale(model: ViSpeakModel, clips: list[SampledClip], scale: float = 2.0) -> float:
     """Brings the projector's rows to the scale of the text embeddings, by its last layer's weight and bias alone.
 
-    What stage 1 leaves is mostly one large vector that all images share. Beside text rows a hundred times smaller the
-    language model's first normalisation would pass on that vector and little else. It is subtracted, and the rest is
-    scaled.
+    What the tower's training leaves is mostly one large vector that all images share. Beside text rows a hundred times
+    smaller the language model's first normalisation would pass on that vector and little else. It is subtracted, and
+    the rest is scaled.
 
     Args:
         model: changed in place.
@@ -116,7 +132,7 @@ def fold_scale(model: ViSpeakModel, clips: list[SampledClip], scale: float = 2.0
     last = model.model.mm_projector[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        rows = torch.cat([model.encode_images(pixels_of(clip.frames)).flatten(0, 1) for clip in clips])
+        rows = torch.cat([model.encode_images(normalised(clip.frames)).flatten(0, 1) for clip in clips])
         mean = rows.mean(0)
         factor = scale * model.model.embed_tokens.weight.std() / (rows - mean).pow(2).mean().sqrt()
         last.weight.mul_(factor)
@@ -124,67 +140,27 @@ def fold_scale(model: ViSpeakModel, clips: list[SampledClip], scale: float = 2.0
     return float(factor)
 
 
-def place_maps(keypoints: np.ndarray, image_size: int) -> np.ndarray:
+def place_maps(joints: NDArray[np.float32], image_size: int, patch_size: int) -> NDArray[np.float32]:
     """Which quarter of which token shows which kind of joint.
 
     Args:
-        keypoints: [n, len(KEYPOINTS), 2] pixels.
+        joints: [n, len(KINDS), 2] pixels.
         image_size: of the frames.
+        patch_size: of the tower.
 
     Returns:
         float32 [n, tokens, 4 * kinds], 1 where a joint of that kind is: a token is a square of 2x2 patches, and each
         patch has its own columns. A joint outside the frame is nowhere.
     """
-    kinds, side = max(KEYPOINT_KINDS) + 1, image_size // 14
-    maps = np.zeros((len(keypoints), side // 2, side // 2, 2, 2, kinds), np.float32)
-    cells = np.floor(keypoints / 14).astype(int)
-    for joint, kind in enumerate(KEYPOINT_KINDS):
+    kinds, side = max(KINDS) + 1, image_size // patch_size
+    maps = np.zeros((len(joints), side // 2, side // 2, 2, 2, kinds), np.float32)
+    cells = np.floor(joints / patch_size).astype(int)
+    for joint, kind in enumerate(KINDS):
         right, down = cells[:, joint, 0], cells[:, joint, 1]
         inside = np.flatnonzero((right >= 0) & (right < side) & (down >= 0) & (down < side))
         down, right = down[inside], right[inside]
         maps[inside, down // 2, right // 2, down % 2, right % 2, kind] = 1.0
-    return maps.reshape(len(keypoints), (side // 2) ** 2, 4 * kinds)
-
-
-def jitter(pixels: Tensor, keypoints: np.ndarray, generator: torch.Generator) -> tuple[Tensor, np.ndarray]:
-    """Mirrors half of the frames, and shifts, zooms and turns each a little, with their keypoints.
-
-    Args:
-        pixels: float32 [n, 3, size, size].
-        keypoints: [n, len(KEYPOINTS), 2] pixels right and down.
-        generator: every frame draws its own change.
-
-    Returns:
-        The changed ones; the border's pixels fill what comes in from outside.
-    """
-    count, size = len(pixels), pixels.shape[-1]
-
-    def draw(reach: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * reach
-
-    mirror = torch.where(draw(1.0) < 0, -1.0, 1.0)
-    zoom, angle, shift = 1 + draw(_ZOOM), torch.deg2rad(draw(_TURN)), torch.stack([draw(_SHIFT), draw(_SHIFT)], -1)
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).reshape(count, 2, 2)
-    # where a new pixel comes from, seen from the middle: mirror . turn . (new - shift) / zoom
-    back = torch.diag_embed(torch.stack([mirror, torch.ones(count)], -1)) @ turn / zoom[:, None, None]
-    offset = -(back @ (shift / (size / 2))[:, :, None])
-    grid = functional.affine_grid(torch.cat([back, offset], -1), list(pixels.shape), align_corners=False)
-    changed = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    centred = torch.from_numpy(keypoints).float() - size / 2
-    moved = torch.einsum("nij,nkj->nki", torch.linalg.inv(back), centred) + shift[:, None]
-    return changed, (moved + size / 2).numpy()
-
-
-def recolour(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Changes each picture's colours and brightness: the same scene under another camera."""
-    gain = 0.7 + 0.6 * torch.rand(len(pixels), 3, 1, 1, generator=generator)
-    shift = 0.6 * torch.rand(len(pixels), 1, 1, 1, generator=generator) - 0.3
-    return pixels * gain + shift
-
-
-def pixels_of(frames: np.ndarray) -> Tensor:
-    """uint8 [n, size, size, 3] to what the tower takes, float32 [n, 3, size, size]."""
-    return torch.stack([normalise(frame) for frame in frames])
+    return maps.reshape(len(joints), (side // 2) ** 2, 4 * kinds)
 
 
 def _accuracy(model: ViSpeakModel, probes: Probes, clips: list[SampledClip]) -> float:
@@ -193,7 +169,7 @@ def _accuracy(model: ViSpeakModel, probes: Probes, clips: list[SampledClip]) -> 
         for clip in clips:
             known = clip.labels != UNSETTLED
             if known.any():
-                acts, _ = probes(model.encode_images(pixels_of(clip.frames[known])))
+                acts, _ = probes(model.encode_images(normalised(clip.frames[known])))
                 right += int((acts.argmax(-1).numpy() == clip.labels[known]).sum())
                 total += int(known.sum())
     return right / max(1, total)

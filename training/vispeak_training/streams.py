@@ -1,9 +1,9 @@
-"""Clips to training streams, position by position as the runtime will live them.
+"""Clips of the theatre to training samples, position by position as the runtime will live them.
 
-The user stream is the system prompt, then each second's image, its sound and any typed question, each closed by
-`>Note`. The agent stream is pad but for replies. A reply starts at the position after the triggering segment: its
-first token is predicted at that segment's `>Note`. The runtime speaks it over pad positions put in right there; the
-published format lays it over the segments that follow. Both occur in training.
+The user stream is the system prompt, then each second's image and the questions as they are typed, each closed by
+`>Note`. The agent stream is pad but for replies. A reply starts at the position after the triggering segment: its first
+token is predicted at that segment's `>Note`. The published format lays it over the segments that follow; the runtime,
+unless told otherwise, speaks most of it at once over pad positions put in right there. Both occur in training.
 """
 
 from __future__ import annotations
@@ -11,113 +11,135 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
+from vispeak_node.model.subtasks import NONE
 from vispeak_node.model.tokens import Vocabulary
+from vispeak_training.data.sample import IGNORE, IMAGE, Sample
 from vispeak_training.phrases import QUESTIONS, REPLIES
-from vispeak_training.theatre.acts import ACTS, EVENT_LABELS, EVENTS, SENTENCES
+from vispeak_training.theatre.acts import ACTS, EVENT_LABELS, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
-IGNORE = -100
-LABELS = ("none", *EVENT_LABELS.values())  # of the event head
-_EVENT_CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
+LABELS = (NONE, *EVENT_LABELS.values())  # of the event head
+SPEAK_AHEAD = 64  # tokens, the runtime's default
+_CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
 
 
 @dataclass(frozen=True)
 class TellingConfig:
     """How a clip is told; every field is a share, 0 to 1."""
 
-    question: float = 0.5  # of samples with a typed question
-    late: float = 0.25  # of replies that begin at the second frame of their event, as when the first was missed
-    sound: float = 0.4  # of samples with sound
-    overlap: float = 0.25  # of samples in which replies run beside the following segments
+    proactive: float = 1.0  # of samples in which what is seen may call for words
+    events: bool = True  # whether the kinds of events are labelled
+    question: float = 0.3  # of samples with a typed question about what is seen
+    conversation: float = 1.0  # of samples in which the clip's own conversation takes place
+    late: tuple[float, ...] = (0.45, 0.35, 0.2)  # of replies that begin at an event's first, second, third frame
+    lockstep: float = 0.4  # of samples whose replies run beside the segments that follow, as published
 
 
 @dataclass
-class Stream:
-    """One sample; all lists have one entry a position, but for `images` and `sounds`."""
+class _Tracks:
+    """A sample under construction; all lists have one entry a position."""
 
-    user: list[int] = field(default_factory=list)  # token ids; pad where an embedding goes
+    pad: int
+    ahead: int  # reply tokens that are spoken over pads after every event
+    user: list[int] = field(default_factory=list)
     agent: list[int] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)  # agent token of the same position, or IGNORE
-    informative: list[int] = field(default_factory=list)  # 1, 0 or IGNORE
-    events: list[int] = field(default_factory=list)  # index into the event head's labels, or IGNORE
-    images: list[tuple[int, int]] = field(default_factory=list)  # first position, index of the frame in the clip
-    sounds: list[int] = field(default_factory=list)  # first positions
+    informative: list[int] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)  # reply tokens that wait for a position
+
+    def read(self, segment: list[int], called: int = IGNORE, kind: int = IGNORE) -> None:
+        """Appends a segment with the reply under way beside it; labels go to its last token before the end marker."""
+        self._append(segment)
+        self.informative[-2], self.events[-2] = called, kind
+
+    def speak(self) -> None:
+        """Goes on with the reply over pads."""
+        self._append([self.pad] * min(self.ahead, len(self.pending)))
+
+    def _append(self, user: list[int]) -> None:
+        spoken, self.pending = self.pending[: len(user)], self.pending[len(user) :]
+        self.user += user
+        self.agent += spoken + [self.pad] * (len(user) - len(spoken))
+        self.informative += [IGNORE] * len(user)
+        self.events += [IGNORE] * len(user)
 
 
 class StreamBuilder:
-    """Draws streams from clips."""
+    """Draws samples from clips.
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        tokens_per_image: int,
-        tokens_per_second: int,
-        telling: TellingConfig | None = None,
-    ) -> None:
+    Args:
+        vocabulary: of the model.
+        tokens_per_image: rows that the model makes of a frame.
+        telling: how clips are told.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, tokens_per_image: int, telling: TellingConfig | None = None) -> None:
         self._vocabulary, self._telling = vocabulary, telling or TellingConfig()
-        self._image, self._sound = tokens_per_image, tokens_per_second
-        self._prompt = vocabulary.encode(SYSTEM_PROMPTS["vispeak"])
+        self._image = [IMAGE] * tokens_per_image + [vocabulary.segment_end]
 
-    def build(self, clip: SampledClip, rng: np.random.Generator) -> Stream:
-        """One random telling of a clip: with or without sound and questions, replies apart or overlapped."""
-        stream = Stream()
-        self._segment(stream, self._prompt)
-        telling = self._telling
-        overlap, sound = rng.random() < telling.overlap, rng.random() < telling.sound
-        question_at = int(rng.integers(len(clip.labels))) if rng.random() < telling.question else -1
+    def build(self, clip: SampledClip, rng: np.random.Generator, name: str = "") -> Sample:
+        """One random telling of a clip."""
+        telling, vocabulary = self._telling, self._vocabulary
+        proactive = rng.random() < telling.proactive
+        ahead = 0 if rng.random() < telling.lockstep else SPEAK_AHEAD
+        tracks = _Tracks(vocabulary.pad, ahead)
+        tracks.read(self._segment(SYSTEM_PROMPTS["vispeak" if proactive else "online"]))
+        turns = self._turns(clip, rng)
+        acts = [ACTS[label] if label != UNSETTLED else None for label in clip.labels]
+        patience = {start: int(rng.choice(len(telling.late), p=telling.late)) for start in clip.starts}
         answered: set[float] = set()  # events that have had their reply, by their start
-        waiting = 0  # frames of the present event that passed without a reply
-        pending: list[int] = []  # reply tokens that still wait for a position
-        for index, label in enumerate(clip.labels):
-            pending = self._image_segment(stream, index, pending)
-            act = ACTS[label] if label != UNSETTLED else None
-            called = act in EVENTS and clip.starts[index] not in answered
-            # while a change is under way nobody can say whether words are due
-            stream.informative[-2] = IGNORE if act is None else int(called)
-            stream.events[-2] = IGNORE if act is None else _EVENT_CLASSES.get(act, 0)
-            if act in EVENTS and called:
-                late = waiting == 0 and rng.random() < telling.late
-                waiting += 1
-                if not late:
-                    answered.add(clip.starts[index])
-                    waiting = 0
-                    reply = [self._vocabulary.answer_visual, *self._words(str(rng.choice(REPLIES[str(act)])))]
-                    pending = reply if overlap else self._speak(stream, reply)
-            if sound:
-                stream.sounds.append(len(stream.user))
-                pending = self._segment(stream, [self._vocabulary.pad] * self._sound, pending)
-            if index == question_at and act is not None and not pending:
-                self._segment(stream, self._vocabulary.encode_user_text(str(rng.choice(QUESTIONS))))
-                answer = [self._vocabulary.answer_text, *self._words(SENTENCES[act])]
-                pending = answer if overlap else self._speak(stream, answer)
-        self._speak(stream, pending)
-        return stream
+        for time, start, act in zip(clip.times, clip.starts, acts, strict=True):
+            self._converse(tracks, turns, before=time)
+            called = act in REPLIES and start not in answered
+            label = int(called) if proactive and act is not None else IGNORE
+            kind = _CLASSES.get(act or "", 0) if telling.events and act is not None else IGNORE
+            tracks.read(self._image, label, kind)
+            if called and proactive:
+                patience[start] -= 1
+                if patience[start] < 0:
+                    answered.add(start)
+                    tracks.pending = self._reply(vocabulary.answer_visual, str(rng.choice(REPLIES[str(act)])))
+            tracks.speak()
+        self._converse(tracks, turns, before=float("inf"))
+        while tracks.pending:
+            tracks.ahead = len(tracks.pending)
+            tracks.speak()
+        return self._sample(tracks, clip.frames, name)
 
-    def _words(self, text: str) -> list[int]:
-        return [*self._vocabulary.encode(text), self._vocabulary.reply_end]
+    def _turns(self, clip: SampledClip, rng: np.random.Generator) -> list[tuple[float, str, str]]:
+        """Questions and their answers by time: the clip's own, and maybe one about a frame."""
+        found: list[tuple[float, str, str]] = []
+        own = clip.note.get("turns", []) if rng.random() < self._telling.conversation else []
+        for question, answer in zip(own[::2], own[1::2], strict=True):
+            found.append((question["time"], question["value"], answer["value"]))
+        settled = [index for index, label in enumerate(clip.labels) if label != UNSETTLED]
+        if settled and rng.random() < self._telling.question:
+            index = int(rng.choice(settled))
+            asked = float(clip.times[index]) + 1e-6  # right after the frame
+            found.append((asked, str(rng.choice(QUESTIONS)), SENTENCES[ACTS[clip.labels[index]]]))
+        return sorted(found)
 
-    def _image_segment(self, stream: Stream, index: int, pending: list[int]) -> list[int]:
-        stream.images.append((len(stream.user), index))
-        return self._segment(stream, [self._vocabulary.pad] * self._image, pending)
+    def _converse(self, tracks: _Tracks, turns: list[tuple[float, str, str]], before: float) -> None:
+        """Reads the questions that were asked before a time; nobody asks while the agent speaks."""
+        while turns and turns[0][0] < before:
+            _, question, answer = turns.pop(0)
+            if not tracks.pending:
+                tracks.read([*self._vocabulary.encode_user_text(question), self._vocabulary.segment_end])
+                tracks.pending = self._reply(self._vocabulary.answer_text, answer)
+                tracks.speak()
 
-    def _segment(self, stream: Stream, content: list[int], pending: list[int] | None = None) -> list[int]:
-        """Appends a segment with a reply beside it; returns what of the reply is left."""
-        user = [*content, self._vocabulary.segment_end]
-        spoken = (pending or [])[: len(user)]
-        self._append(stream, user, spoken)
-        return (pending or [])[len(spoken) :]
+    def _segment(self, text: str) -> list[int]:
+        return [*self._vocabulary.encode(text), self._vocabulary.segment_end]
 
-    def _speak(self, stream: Stream, reply: list[int]) -> list[int]:
-        """Appends a reply over pad positions; nothing of it is left."""
-        self._append(stream, [self._vocabulary.pad] * len(reply), reply)
-        return []
+    def _reply(self, start: int, text: str) -> list[int]:
+        return [start, *self._vocabulary.encode(text), self._vocabulary.reply_end]
 
-    def _append(self, stream: Stream, user: list[int], spoken: list[int]) -> None:
-        silence = len(user) - len(spoken)
-        stream.user += user
-        stream.agent += spoken + [self._vocabulary.pad] * silence
-        stream.targets += spoken + [IGNORE] * silence
-        stream.informative += [IGNORE] * len(user)
-        stream.events += [IGNORE] * len(user)
+    def _sample(self, tracks: _Tracks, frames: NDArray[np.uint8], name: str) -> Sample:
+        user, agent, informative, events = (
+            np.array(values, np.int64) for values in (tracks.user, tracks.agent, tracks.informative, tracks.events)
+        )
+        targets = np.where(agent == self._vocabulary.pad, IGNORE, agent)
+        return Sample(user, agent, targets, informative, events, frames, np.zeros((0, 16_000), np.float32), name)

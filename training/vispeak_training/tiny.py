@@ -1,4 +1,4 @@
-"""The recipe of the small checkpoint: see first, then learn when to speak and what to say (`seeing`, `speaking`)."""
+"""The small checkpoint's architecture and tokenizer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from torch import nn
 from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
-from vispeak_training.streams import LABELS
 from vispeak_training.tiny_config import TinyConfig
 
 
-def tiny_model_config(vocab_size: int, image_size: int = 112) -> ModelConfig:
-    """The architecture of the small checkpoint."""
+def tiny_model_config(vocab_size: int, config: TinyConfig) -> ModelConfig:
+    """The architecture of the small checkpoint before its stages, which add the heads."""
     return ModelConfig(
         vision=VisionConfig(
-            hidden_size=128, num_layers=4, num_heads=4, intermediate_size=256, image_size=image_size, patch_size=14
+            hidden_size=144,
+            num_layers=4,
+            num_heads=4,
+            intermediate_size=432,
+            image_size=config.image_size,
+            patch_size=config.patch_size,
         ),
         audio=AudioConfig(hidden_size=64, num_layers=2, num_heads=4, intermediate_size=128),
         language=LanguageConfig(
@@ -32,14 +36,14 @@ def tiny_model_config(vocab_size: int, image_size: int = 112) -> ModelConfig:
             max_positions=2048,
         ),
         pooling_size=1,
-        event_labels=LABELS,
+        informative_head=False,
     )
 
 
 def build_model(vocab_size: int, config: TinyConfig) -> ViSpeakModel:
     """A fresh model; its audio normalisation is that of speech-like features."""
     torch.manual_seed(config.seed)
-    model = ViSpeakModel(tiny_model_config(vocab_size, config.image_size))
+    model = ViSpeakModel(tiny_model_config(vocab_size, config))
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.04)

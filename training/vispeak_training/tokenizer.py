@@ -9,7 +9,7 @@ from vispeak_node.model.tokens import ANSWER_TEXT, ANSWER_VISUAL, ANSWER_VOICE, 
 from vispeak_training.phrases import corpus
 
 
-def train_tokenizer(vocab_size: int = 768) -> Tokenizer:
+def train_tokenizer(vocab_size: int = 1024) -> Tokenizer:
     """A tokenizer that can spell any text and knows the theatre's sentences and the system prompts by the word."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,0 +1,121 @@
+"""The small checkpoint's way through the published four stages, scaled down: `vispeak-train tiny`.
+
+Every stage is a run of `vispeak_training.stages`, as for the full-size model, on the theatre's clips. Three things
+differ from the published recipe: there is no pretrained language model, so it learns as a whole and without LoRA in
+every stage; the tower learns to see beforehand (`seeing`); and the learning rates are those of a small model.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from vispeak_node.model.checkpoint import load_model
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_training.seeing import quick_on_cpu
+from vispeak_training.stages.config import StageConfig
+from vispeak_training.stages.merge import merge
+from vispeak_training.stages.run import run_stage
+from vispeak_training.streams import LABELS, TellingConfig
+from vispeak_training.theatre.dataset import SampledClip
+from vispeak_training.theatre_set import Mix, TheatreSet
+from vispeak_training.tiny_config import TinyConfig
+
+logger = logging.getLogger(__name__)
+
+_EVERYTHING = ("mm_projector", "combination", "language_model")
+_FOCAL_WEIGHT = 20.0  # the focal loss is a small number next to the cross-entropy
+_EVENT_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class TinyStage:
+    """One of the four stages on the theatre."""
+
+    name: str
+    mix: Mix
+    steps: int
+    batch: int  # samples
+    rate: float
+    heads: tuple[str, ...] = ()
+    event_labels: tuple[str, ...] = ()
+
+
+def tiny_stages(config: TinyConfig) -> list[TinyStage]:
+    """What each stage learns from: pictures, then talk, then when to speak, then the seven subtasks."""
+    asked = TellingConfig(proactive=0.0, events=False, question=1.0, lockstep=0.0)
+    told = TellingConfig(proactive=0.0, events=False, question=0.5)
+    watched = TellingConfig(proactive=0.8, events=False)
+    full = TellingConfig()
+    still = TellingConfig(proactive=0.0, events=False, question=1.0, conversation=0.0, lockstep=0.0, late=(1.0,))
+    seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
+    head = ("informative_head",)
+    return [
+        TinyStage("1a", Mix(asked, 1.0, still), config.align_steps, config.picture_batch, config.stage_lr),
+        TinyStage("1b", Mix(told, 0.7, still), config.template_steps, config.picture_batch, config.stage_lr),
+        TinyStage("2", Mix(watched, 0.4, seen), config.streaming_steps, config.clip_batch, config.stage_lr, head),
+        TinyStage(
+            "3", Mix(full, 0.25, seen), config.instruct_steps, config.clip_batch, config.instruct_lr, head, LABELS
+        ),
+    ]
+
+
+def train_stages(
+    base: Path, folder: Path, clips: list[SampledClip], rooms: list[SampledClip], config: TinyConfig
+) -> Path:
+    """Runs the four stages one after the other; started again, it goes on where it was.
+
+    Args:
+        base: checkpoint of a model that sees.
+        folder: for runs and checkpoints between the stages.
+        clips: whole clips of the training split.
+        rooms: single frames.
+        config: steps and batches.
+
+    Returns:
+        The checkpoint after the last stage, in float32.
+    """
+    vocabulary = Vocabulary.from_folder(base)
+    for stage in tiny_stages(config):
+        merged = folder / f"after-{stage.name}"
+        if not merged.exists():
+            model = load_model(base).config
+            length = stage.steps * stage.batch
+            data = TheatreSet(clips, rooms, vocabulary, model, stage.mix, length, config.seed)
+            with quick_on_cpu():
+                final = run_stage(stage_config(stage, base, folder / f"stage-{stage.name}", config), data)
+            merge(final, base, merged, "float32")
+        base = merged
+    return base
+
+
+def stage_config(stage: TinyStage, base: Path, output: Path, config: TinyConfig) -> StageConfig:
+    """A stage of the small model as the full-size ones are described."""
+    made = StageConfig(
+        name=f"tiny {stage.name}",
+        base=str(base),
+        data="theatre",
+        output=str(output),
+        train=(*_EVERYTHING, *stage.heads),
+        lora=None,
+        pooling_size=1,
+        event_labels=stage.event_labels,
+        focal_weight=_FOCAL_WEIGHT,
+        event_weight=_EVENT_WEIGHT,
+        learning_rate=stage.rate,
+        projector_learning_rate=None,
+        batch_size=stage.batch,
+        accumulation=1,
+        max_steps=stage.steps,
+        weight_decay=config.weight_decay,
+        max_length=2048,
+        gradient_checkpointing=False,
+        weights="float32",
+        seed=config.seed,
+        workers=0,
+        save_steps=200,
+        save_limit=1,
+    )
+    made.check()
+    return made

@@ -1,0 +1,75 @@
+"""The theatre's clips as a training set: every index is another telling of some clip, seen through another camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from vispeak_node.model.config import ModelConfig
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_training.data.sample import Sample
+from vispeak_training.pictures import changed
+from vispeak_training.streams import StreamBuilder, TellingConfig
+from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a stage learns from."""
+
+    telling: TellingConfig  # of clips
+    pictures: float  # share of samples that are a single frame
+    picture_telling: TellingConfig  # of those
+
+
+class TheatreSet(Dataset[Sample | None]):
+    """`length` samples; each follows from the seed and its index alone, so that a run can be taken up anywhere.
+
+    Args:
+        clips: told whole.
+        rooms: told frame by frame.
+        vocabulary: of the model.
+        config: of the model.
+        mix: how both are told.
+        length: samples.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        clips: list[SampledClip],
+        rooms: list[SampledClip],
+        vocabulary: Vocabulary,
+        config: ModelConfig,
+        mix: Mix,
+        length: int,
+        seed: int,
+    ) -> None:
+        assert not config.pooling_size or config.tokens_per_image > 0
+        self._clips, self._mix, self._length, self._seed = clips, mix, length, seed
+        self._frames = [(room, index) for room in rooms for index in np.flatnonzero(room.labels != UNSETTLED).tolist()]
+        self._whole = StreamBuilder(vocabulary, config.tokens_per_image, mix.telling)
+        self._single = StreamBuilder(vocabulary, config.tokens_per_image, mix.picture_telling)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample | None:
+        rng = np.random.default_rng((self._seed, index))
+        if rng.random() < self._mix.pictures:
+            room, frame = self._frames[int(rng.integers(len(self._frames)))]
+            clip, builder = picture_of(room, frame), self._single
+        else:
+            clip, builder = self._clips[int(rng.integers(len(self._clips)))], self._whole
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        frames, _ = changed(clip.frames, clip.keypoints, generator)
+        return builder.build(replace(clip, frames=frames), rng, f"theatre {index}")
+
+
+def picture_of(clip: SampledClip, index: int) -> SampledClip:
+    """One frame of a clip as a clip of its own."""
+    one = slice(index, index + 1)
+    return SampledClip(clip.frames[one], clip.labels[one], clip.starts[one], clip.times[one], clip.keypoints[one])
