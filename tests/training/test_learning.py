@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,13 +17,17 @@ from tests.golden.models import FOLDER, recorded_model
 from vispeak_node.model.checkpoint import load_model, save_checkpoint
 from vispeak_node.model.preprocess import normalise
 from vispeak_node.model.tokens import Vocabulary
+from vispeak_node.runtime.memory.frame import Frame
 from vispeak_training.calibrate import calibrate, f_score
 from vispeak_training.data.sample import IGNORE, IMAGE
 from vispeak_training.losses import focal_loss, next_token_loss
 from vispeak_training.phrases import REPLIES, corpus
 from vispeak_training.pictures import changed, jitter, normalised
+from vispeak_training.recalling import RecallBuilder, Scene
 from vispeak_training.recipe import train_stages
 from vispeak_training.seeing import KINDS, fold_scale, place_maps, train_vision
+from vispeak_training.stages.batch import tokens_at
+from vispeak_training.stages.learner import Learner
 from vispeak_training.streams import LABELS, SPEAK_AHEAD, StreamBuilder, TellingConfig
 from vispeak_training.theatre.acts import ACTS, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
@@ -222,6 +227,7 @@ def test_changed_frames_are_repeatable_and_stay_pictures():
 def made_up_clip(seed, frames=4):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, len(ACTS), frames)
+    labels[:2] = ACTS.index("stand")
     points = rng.uniform(0, 128, (frames, len(KEYPOINTS), 2)).astype(np.float32)
     tips = rng.uniform(0, 128, (frames, len(FINGERTIPS), 2)).astype(np.float32)
     starts = np.arange(frames, dtype=float)
@@ -281,6 +287,39 @@ def test_the_theatre_set_follows_from_seed_and_index(vocabulary):
     )
     assert any(not np.array_equal(one[k].images, other[k].images) for k in range(8))
     assert {len(one[k].images) for k in range(8)} == {1, 4}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_past_is_asked_for_as_the_runtime_reads_it(vocabulary, seed):
+    acts = ["sit", "phone", "hips", "stand"][-1 - seed % 4 :]
+    scenes = [Scene(act, np.full((2, 8, 8, 3), k, np.uint8), np.zeros((2, 1, 2))) for k, act in enumerate(acts)]
+    sample = RecallBuilder(vocabulary, 16).build(scenes, np.random.default_rng(seed))
+    tokens = tokens_at(16, sample.levels.tolist())
+    assert (sample.user == IMAGE).sum() == sum(tokens) and len(sample.images) == len(sample.levels)
+    shown = sample.images[:, 0, 0, 0]
+    now = int((shown == len(acts) - 1).sum())
+    # the present in full first, then the past from its beginning on
+    assert (shown[:now] == len(acts) - 1).all() and not sample.levels[:now].any()
+    assert (np.diff(shown[now:].astype(int)) >= 0).all() and len(set(shown[now:])) == len(acts) - 1
+    spoken = sample.targets[sample.targets != IGNORE]
+    assert spoken[0] == vocabulary.answer_text and spoken[-1] == vocabulary.reply_end
+    assert vocabulary.decode(spoken[1:-1].tolist()) == SENTENCES[acts[0]]
+    words = vocabulary.decode([token for token in sample.user.tolist() if token >= 0])
+    ages = [int(age) for age in re.findall(r"(\d+)s ago:", words)]
+    assert len(ages) == len(shown) - now and ages == sorted(ages, reverse=True)
+
+
+def test_remembered_frames_are_learned_from_in_the_resolution_that_the_memory_keeps():
+    model = build_model(300, TinyConfig()).requires_grad_(False)
+    clip = made_up_clip(0, 4)
+    levels = torch.tensor([0, 1, 2, 3])
+    with torch.no_grad():
+        rows = Learner(model)._images(normalised(clip.frames), levels)
+        features = model.model.vision_tower(normalised(clip.frames))
+        frames = [Frame(0, 0, row).shrunk(max(1, 4 >> level)) for level, row in enumerate(features)]
+        expected = torch.cat([model.model.mm_projector(frame.features_NF) for frame in frames])
+    assert [frame.num_tokens for frame in frames] == tokens_at(16, [0, 1, 2, 3]) == [16, 4, 1, 1]
+    torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_calibration_takes_the_threshold_with_the_best_score(vocabulary, monkeypatch):

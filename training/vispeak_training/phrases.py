@@ -151,6 +151,9 @@ REPLIES = {  # event -> all texts taught for it
 QUESTIONS = ("What do you see?", "What is the person doing?", "What is happening?", "Can you tell me what you see now?")
 HELD_OUT_QUESTIONS = ("What can you see?", "What happens here?")
 
+PAST_QUESTIONS = ("What did you see at first?", "What was there in the beginning?", "What did you see long ago?")
+HELD_OUT_PAST_QUESTIONS = ("What was the first thing you saw?",)
+
 SMALL_TALK = (  # questions that need no eyes, with their answers
     ("What is your name?", "I am a small robot's assistant."),
     ("How are you?", "I am fine, thank you."),
@@ -221,4 +224,13 @@ def corpus() -> list[str]:
     ]
     options = [f"{letter}. {thing.capitalize()}" for thing in OBJECTS for letter in "ABCD"]
     references = [*REFERENCE_QUESTIONS, *HELD_OUT_REFERENCE_QUESTIONS, "The best option is:", *options]
-    return [*replies, *SENTENCES.values(), *QUESTIONS, *HELD_OUT_QUESTIONS, *talk, *references]
+    return [
+        *replies,
+        *SENTENCES.values(),
+        *QUESTIONS,
+        *HELD_OUT_QUESTIONS,
+        *PAST_QUESTIONS,
+        *HELD_OUT_PAST_QUESTIONS,
+        *talk,
+        *references,
+    ]

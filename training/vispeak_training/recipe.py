@@ -54,9 +54,17 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     return [
         TinyStage("1a", Mix(asked, 1.0, still), config.align_steps, config.picture_batch, config.stage_lr),
         TinyStage("1b", Mix(told, 0.7, still), config.template_steps, config.picture_batch, config.stage_lr),
-        TinyStage("2", Mix(watched, 0.4, seen), config.streaming_steps, config.clip_batch, config.stage_lr, head),
         TinyStage(
-            "3", Mix(full, 0.25, seen), config.instruct_steps, config.clip_batch, config.instruct_lr, head, LABELS
+            "2", Mix(watched, 0.4, seen, recalls=0.1), config.streaming_steps, config.clip_batch, config.stage_lr, head
+        ),
+        TinyStage(
+            "3",
+            Mix(full, 0.25, seen, recalls=0.12),
+            config.instruct_steps,
+            config.clip_batch,
+            config.instruct_lr,
+            head,
+            LABELS,
         ),
     ]
 

@@ -12,6 +12,7 @@ from vispeak_node.model.config import ModelConfig
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_training.data.sample import Sample
 from vispeak_training.pictures import changed
+from vispeak_training.recalling import RecallBuilder, Scene, scenes_of
 from vispeak_training.streams import StreamBuilder, TellingConfig
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
@@ -23,6 +24,7 @@ class Mix:
     telling: TellingConfig  # of clips
     pictures: float  # share of samples that are a single frame
     picture_telling: TellingConfig  # of those
+    recalls: float = 0.0  # share of samples that ask for the past
 
 
 class TheatreSet(Dataset[Sample | None]):
@@ -52,6 +54,9 @@ class TheatreSet(Dataset[Sample | None]):
         self._clips, self._mix, self._length, self._seed = clips, mix, length, seed
         self._frames = [(room, index) for room in rooms for index in np.flatnonzero(room.labels != UNSETTLED).tolist()]
         self._whole = StreamBuilder(vocabulary, config.tokens_per_image, mix.telling)
+        self._scenes = scenes_of(clips) if mix.recalls else []
+        assert self._scenes or not mix.recalls, "no everyday act lasts for two frames"
+        self._recall = RecallBuilder(vocabulary, config.tokens_per_image)
         self._single = StreamBuilder(vocabulary, config.tokens_per_image, mix.picture_telling)
 
     def __len__(self) -> int:
@@ -59,6 +64,8 @@ class TheatreSet(Dataset[Sample | None]):
 
     def __getitem__(self, index: int) -> Sample | None:
         rng = np.random.default_rng((self._seed, index))
+        if rng.random() < self._mix.recalls:
+            return self._recall.build(self._draw_scenes(rng), rng, f"theatre {index}")
         if rng.random() < self._mix.pictures:
             room, frame = self._frames[int(rng.integers(len(self._frames)))]
             clip, builder = picture_of(room, frame), self._single
@@ -67,6 +74,15 @@ class TheatreSet(Dataset[Sample | None]):
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         frames, _ = changed(clip.frames, clip.keypoints, generator)
         return builder.build(replace(clip, frames=frames), rng, f"theatre {index}")
+
+    def _draw_scenes(self, rng: np.random.Generator) -> list[Scene]:
+        """One to four scenes, each through another camera."""
+        drawn = []
+        for _ in range(int(rng.integers(1, 5))):
+            scene = self._scenes[int(rng.integers(len(self._scenes)))]
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            drawn.append(replace(scene, frames=changed(scene.frames, scene.keypoints, generator)[0]))
+        return drawn
 
 
 def picture_of(clip: SampledClip, index: int) -> SampledClip:

@@ -28,6 +28,8 @@ class Sample:
     images: NDArray[np.uint8]  # [N, S, S, 3] RGB, resized, in the order of the IMAGE runs
     sounds: NDArray[np.float32]  # [M, 16000] mono at 16 kHz, in the order of the AUDIO and VIDEO_AUDIO runs
     name: str  # file and index, for logs
+    # [N] how often the side of each picture's square of tokens is halved, as remembered frames are; None is never
+    levels: NDArray[np.int64] | None = None
 
 
 class SampleError(ValueError):

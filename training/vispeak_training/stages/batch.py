@@ -34,6 +34,7 @@ class Batch(TypedDict):
     events: Tensor  # int64 [B, T] class or IGNORE
     lengths: Tensor  # int64 [B] positions of each sample without its padding
     images: Tensor  # uint8 [N, S, S, 3]; a black one if there is none, so that every device does the same work
+    image_levels: Tensor  # int64 [N] how often the side of each image's square of tokens is halved
     fbank: Tensor  # float32 [M, F, K]; a silent one likewise
     image_places: Tensor  # bool [B, T]
     image_rows: Tensor  # int64 [P] which row of the images' embeddings goes to each place
@@ -60,7 +61,7 @@ class Collator:
         # where a sample is cut, what lies behind is neither seen nor heard
         user_BT = self._padded(users, lengths, self._pad)
         image_BT, sound_BT = user_BT == IMAGE, (user_BT == AUDIO) | (user_BT == VIDEO_AUDIO)
-        images, image_rows = self._images(good, image_BT)
+        images, levels, image_rows = self._images(good, image_BT)
         sounds, sound_rows = self._sounds(good, sound_BT)
         return Batch(
             user=torch.where(user_BT < 0, self._pad, user_BT),
@@ -70,6 +71,7 @@ class Collator:
             events=self._padded([sample.events for sample in good], lengths, IGNORE),
             lengths=torch.tensor(lengths),
             images=images,
+            image_levels=levels,
             fbank=sounds,
             image_places=image_BT,
             image_rows=image_rows,
@@ -88,7 +90,7 @@ class Collator:
     def _media_problem(self, sample: Sample) -> str | None:
         images = int((sample.user == IMAGE).sum())
         sounds = int(((sample.user == AUDIO) | (sample.user == VIDEO_AUDIO)).sum())
-        if images != len(sample.images) * self._model.tokens_per_image:
+        if len(_levels(sample)) != len(sample.images) or images != self._tokens(_levels(sample)).sum():
             return f"{images} positions for {len(sample.images)} images of {self._model.tokens_per_image} tokens"
         if sounds != len(sample.sounds) * self._model.tokens_per_second:
             return f"{sounds} positions for {len(sample.sounds)} seconds of {self._model.tokens_per_second} tokens"
@@ -123,12 +125,21 @@ class Collator:
             row[:length] = values[:length]
         return torch.from_numpy(padded_BT)
 
-    def _images(self, samples: list[Sample], places_BT: Tensor) -> tuple[Tensor, Tensor]:
-        side, tokens = self._model.vision.image_size, self._model.tokens_per_image
-        shown = [(count + tokens - 1) // tokens for count in places_BT.sum(1).tolist()]
-        kept = [sample.images[:count] for sample, count in zip(samples, shown, strict=False) if count]
-        images = np.concatenate(kept) if kept else np.zeros((1, side, side, 3), np.uint8)
-        return torch.from_numpy(images), _rows(places_BT, shown, tokens)
+    def _tokens(self, levels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions that images take."""
+        return np.array(tokens_at(self._model.tokens_per_image, levels.tolist()), np.int64)
+
+    def _images(self, samples: list[Sample], places_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        side, kept, levels, rows = self._model.vision.image_size, [], [], []
+        for sample, count in zip(samples, places_BT.sum(1).tolist(), strict=False):
+            ends = np.cumsum(self._tokens(_levels(sample)))
+            shown = int(np.searchsorted(ends, count)) + 1 if count else 0  # the last one may be cut
+            kept.append(sample.images[:shown])
+            levels.append(_levels(sample)[:shown])
+            rows.append(int(ends[shown - 1]) if shown else 0)
+        images = np.concatenate(kept) if sum(map(len, kept)) else np.zeros((1, side, side, 3), np.uint8)
+        chosen = np.concatenate(levels) if sum(map(len, levels)) else np.zeros(1, np.int64)
+        return torch.from_numpy(images), torch.from_numpy(chosen), _rows(places_BT, rows)
 
     def _sounds(self, samples: list[Sample], places_BT: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self._model.tokens_per_second
@@ -136,13 +147,28 @@ class Collator:
         seconds = [second for sample, count in zip(samples, heard, strict=False) for second in sample.sounds[:count]]
         seconds = seconds or [np.zeros(_SECOND, np.float32)]
         features = [fbank(np.ascontiguousarray(second), self._model.audio, self._dither) for second in seconds]
-        return torch.from_numpy(np.stack(features)), _rows(places_BT, heard, tokens)
+        return torch.from_numpy(np.stack(features)), _rows(places_BT, [count * tokens for count in heard])
 
 
-def _rows(places_BT: Tensor, shown: list[int], tokens: int) -> Tensor:
-    """For every place, row by row, the row of the embeddings when all samples' things are laid end to end."""
+def tokens_at(tokens_per_image: int, levels: Sequence[int]) -> list[int]:
+    """Tokens of images whose sides are halved so often; one token is the least."""
+    side = round(tokens_per_image**0.5)
+    return [max(1, side >> level) ** 2 if level else tokens_per_image for level in levels]
+
+
+def _levels(sample: Sample) -> NDArray[np.int64]:
+    return np.zeros(len(sample.images), np.int64) if sample.levels is None else sample.levels
+
+
+def _rows(places_BT: Tensor, sizes: list[int]) -> Tensor:
+    """For every place, row by row, the row of the embeddings when all samples' things are laid end to end.
+
+    Args:
+        places_BT: where they are.
+        sizes: embeddings that each sample brings; those that find no place are the last ones.
+    """
     rows, first = [], 0
-    for places, count in zip(places_BT.sum(1).tolist(), shown, strict=True):
+    for places, size in zip(places_BT.sum(1).tolist(), [*sizes, *[0] * (len(places_BT) - len(sizes))], strict=True):
         rows.append(torch.arange(first, first + places))
-        first += count * tokens
+        first += size
     return torch.cat(rows)

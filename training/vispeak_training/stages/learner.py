@@ -1,6 +1,7 @@
 """One micro-batch to its losses: the module that the Trainer wraps. It holds the model and adds no weight to it.
 
-Shape legend: B samples, T positions, D hidden, N images, S pixels, P positions with a target.
+Shape legend: B samples, T positions, D hidden, N images, S pixels, K tokens of an image, F width before the projector,
+P positions with a target.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vispeak_node.model.language import rotary_angles
 from vispeak_node.model.preprocess import IMAGE_MEAN, IMAGE_STD
+from vispeak_node.model.vision import pool
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_training.losses import IGNORE, focal_loss
 from vispeak_training.stages.batch import Batch
@@ -44,7 +46,7 @@ class Learner(nn.Module):
         """
         core = self.core
         pixels_NCHW = normalised(batch["images"]).to(core.model.vision_tower.vision_tower.embeddings.class_embedding)
-        images_ND = torch.cat([core.encode_images(part) for part in pixels_NCHW.split(_IMAGES_AT_ONCE)]).flatten(0, 1)
+        images_ND = self._images(pixels_NCHW, batch["image_levels"])
         sounds_ND = core.encode_sound(batch["fbank"]).flatten(0, 1)
         user_BTD = core.embed(batch["user"])
         user_BTD = _placed(user_BTD, batch["image_places"], images_ND, batch["image_rows"])
@@ -60,6 +62,24 @@ class Learner(nn.Module):
             events = _class_loss(core.events(hidden_BTD), batch["events"])
         loss = text + self._focal_weight * focal + self._event_weight * events
         return {"loss": loss, "text": text.detach(), "focal": focal.detach(), "events": events.detach()}
+
+    def _images(self, pixels_NCHW: Tensor, levels_N: Tensor) -> Tensor:
+        """Rows of all images, end to end; those of a higher level in a lower resolution, as they are remembered."""
+        core = self.core
+        features_NKF = torch.cat(
+            [
+                pool(core.model.vision_tower(part), core.config.pooling_size)
+                for part in pixels_NCHW.split(_IMAGES_AT_ONCE)
+            ]
+        )
+        if not bool(levels_N.any()):
+            return core.model.mm_projector(features_NKF).flatten(0, 1)
+        pieces: dict[int, Tensor] = {}
+        for level in levels_N.unique().tolist():
+            chosen = (levels_N == level).nonzero()[:, 0]
+            rows_NKD = core.model.mm_projector(shrunk(features_NKF[chosen], level))
+            pieces.update(zip(chosen.tolist(), rows_NKD, strict=True))
+        return torch.cat([pieces[index] for index in range(len(pieces))])
 
     def _hidden(self, embeds_BTD: Tensor) -> Tensor:
         core = self.core
@@ -88,6 +108,17 @@ class Learner(nn.Module):
 
     def _entropy(self, rows_PD: Tensor, truth_P: Tensor) -> Tensor:
         return functional.cross_entropy(self.core.lm_head(rows_PD).float(), truth_P, reduction="sum")
+
+
+def shrunk(features_NKF: Tensor, level: int) -> Tensor:
+    """Features before the projector with the side of their square halved `level` times: means over squares."""
+    if not level:
+        return features_NKF
+    N, K, F = features_NKF.shape
+    side = round(K**0.5)
+    grid_NFHW = features_NKF.transpose(1, 2).reshape(N, F, side, side).float()
+    small_NFHW = functional.adaptive_avg_pool2d(grid_NFHW, max(1, side >> level))
+    return small_NFHW.flatten(2).transpose(1, 2).to(features_NKF.dtype)
 
 
 def normalised(images: Tensor) -> Tensor:
