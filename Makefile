@@ -2,6 +2,7 @@
 #   make demo       node, camera player and listener over DDS on the shipped clip; leaves out/demo-timeline.png
 #   make test       the fast tests          make test-all   all of them
 #   make lint       ruff and mypy           make clean      removes what the above made
+#   make soak       an hour of stream through the node at 20 times its speed, with faults
 # PYTHON=python3.12 make ... picks the interpreter.
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-run
@@ -25,6 +26,9 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(VENV)/.ready-run
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info training/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

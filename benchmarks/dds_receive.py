@@ -41,6 +41,12 @@ class Silent:
     def reset(self, stamp: int | None = None) -> list[Output]:
         return []
 
+    def rebuild(self) -> list[Output]:
+        return []
+
+    def usage(self) -> dict[str, str]:
+        return {}
+
     speaking = False
 
 

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", type=Path, help="checkpoint folder (default: the shipped small one)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     parser.add_argument("--dtype", choices=_DTYPES, help="of the weights (default: float32 on the CPU, else bfloat16)")
+    parser.add_argument("--weights", choices=("int8", "int4", "fp8"), help="packed on loading (docs/quantisation.md)")
     parser.add_argument(
         "--ask", metavar="TIME:TEXT", type=parse_question, action="append", default=[],
         help='ask something at a time in seconds, e.g. 3.2:"What is this?"; may be repeated',
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from vispeak_node.runtime.loading import load_session  # noqa: PLC0415 - after cheap checks of the arguments
 
     device, dtype = parse_device(args.device), parse_dtype(args.dtype)
-    session = load_session(args.model or default_model_dir(), config, device, dtype)
+    session = load_session(args.model or default_model_dir(), config, device, dtype, args.weights or "")
     timeline = Timeline(args.file.name, session.config.threshold, questions=args.ask)
     write = write_json if args.json else write_reply
     with tqdm(total=duration, unit="s", disable=None, file=sys.stderr, bar_format=_BAR) as bar:

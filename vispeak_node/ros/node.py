@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: float32 on the CPU)"
     )
+    parser.add_argument("--weights", choices=("int8", "int4", "fp8"), help="packed on loading (docs/quantisation.md)")
     parser.add_argument(
         "--cameras", metavar="NAMES", default="", help="several cameras, by comma; every topic then begins with /NAME"
     )
@@ -91,7 +92,7 @@ def _assistants(
 
     folder = args.model or default_model_dir()
     dtype = getattr(torch, args.dtype) if args.dtype else None
-    first = load_session(folder, session_config, args.device, dtype)
+    first = load_session(folder, session_config, args.device, dtype, args.weights or "")
     sessions = [first, *(open_session(first.model, first.vocabulary, folder, session_config) for _ in list(graphs)[1:])]
     facts = {"model": folder.name, "device": args.device, "transport": "dds"}
     return [
@@ -118,6 +119,7 @@ def apply_parameters(args: argparse.Namespace, values: dict[str, Any]) -> None:
     args.device = values.get("device", args.device) if args.device == "cpu" else args.device
     args.cameras = args.cameras or values.get("cameras", "")
     args.dtype = args.dtype or values.get("dtype") or None
+    args.weights = args.weights or values.get("weights") or None
 
 
 def loading() -> State:

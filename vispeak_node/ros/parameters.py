@@ -30,6 +30,7 @@ class RosConfig:
     model: str = ""  # checkpoint folder; empty takes the shipped small one
     device: str = "cpu"  # cpu, cuda, cuda:1, ...
     dtype: str = ""  # float32, bfloat16 or float16; empty takes float32 on the CPU and bfloat16 elsewhere
+    weights: str = ""  # int8, int4 or fp8: packed after loading; empty leaves them as they are
     autostart: bool = True  # whether the node configures and activates itself
     image_qos: str = "SENSOR_DATA"  # what is asked of cameras: SENSOR_DATA, SYSTEM_DEFAULT or DEFAULT (reliable)
     image_depth: int = 5  # frames that may wait for the node
@@ -46,6 +47,8 @@ class RosConfig:
                 raise ValueError(f"{name} must lie between 1 and 1000, not {getattr(self, name)}")
         if self.dtype not in ("", "float32", "bfloat16", "float16"):
             raise ValueError(f"dtype {self.dtype!r} is unknown; use float32, bfloat16 or float16")
+        if self.weights not in ("", "int8", "int4", "fp8"):
+            raise ValueError(f"weights {self.weights!r} is unknown; use int8, int4 or fp8, or leave it empty")
         for camera in self.camera_names:
             if camera and not camera.replace("_", "a").isalnum():
                 raise ValueError(f"cameras: {camera!r} is no name; use letters, digits and _")

@@ -160,7 +160,7 @@ class VispeakNode(LifecycleNode):
         from vispeak_node.runtime.loading import load_session  # noqa: PLC0415
 
         dtype = getattr(torch, self._ros.dtype) if self._ros.dtype else None
-        session = load_session(self._folder(), self._session_config, self._ros.device, dtype)
+        session = load_session(self._folder(), self._session_config, self._ros.device, dtype, self._ros.weights)
         self._model, self._vocabulary = session.model, session.vocabulary
         self.get_logger().info(f"loaded {self._folder()} on {self._ros.device}")
 

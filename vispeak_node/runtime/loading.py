@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -11,7 +12,10 @@ from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.backends import choose_backends
 from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.quantise import quantise
 from vispeak_node.runtime.session import Session
+
+logger = logging.getLogger(__name__)
 
 
 def load_session(
@@ -19,13 +23,24 @@ def load_session(
     config: SessionConfig | None = None,
     device: str = "cpu",
     dtype: torch.dtype | None = None,
+    weights: str = "",
 ) -> Session:
     """A session on a checkpoint folder.
 
+    Args:
+        folder: the checkpoint.
+        config: of the session.
+        device: cpu, cuda, cuda:1, ...
+        dtype: of the weights; None is float32 on the CPU and bfloat16 elsewhere.
+        weights: int8, int4 or fp8 packs them after loading, see `quantise`; empty leaves them as they are.
+
     Raises:
-        ValueError: the folder is no checkpoint that could run, or the config asks for what it cannot do.
+        ValueError: the folder is no checkpoint that could run, or the config or weights ask for what cannot be done.
     """
-    return open_session(load_model(folder, device, dtype), Vocabulary.from_folder(Path(folder)), folder, config)
+    model = load_model(folder, device, dtype)
+    for line in quantise(model, weights).lines():
+        logger.info("%s", line)
+    return open_session(model, Vocabulary.from_folder(Path(folder)), folder, config)
 
 
 def open_session(
