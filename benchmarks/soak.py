@@ -3,9 +3,9 @@
     python benchmarks/soak.py [--hours 1] [--rate 20] [--write benchmarks/FILE.md]
 
 The node runs in a process of its own with the pyramid memory and a snapshot file. Every minute of stream brings the
-demo clip's people, every fifth a question, every tenth a fault: pictures that are none, a camera that is away for 20 s, a
-stamp an hour ahead, another resolution, a storm of questions, a clock that begins again. What counts: the node lives,
-its memory does not grow, nothing waits, and people who wave are greeted in the last minutes as in the first.
+demo clip's people, every fifth a question, every tenth a fault: pictures that are none, a camera that is away for
+20 s, a stamp an hour ahead, another resolution, a storm of questions, a clock that begins again. What counts: the node
+lives, its memory does not grow, nothing waits, and people who wave are greeted at the end as at the beginning.
 """
 
 from __future__ import annotations
