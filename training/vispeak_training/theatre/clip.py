@@ -17,9 +17,10 @@ from tqdm import tqdm
 from vispeak_training.theatre.annotation import annotation
 from vispeak_training.theatre.dataset import HELD_OUT, SHRINK
 from vispeak_training.theatre.figure import Look
-from vispeak_training.theatre.scene import Scene, Stage
+from vispeak_training.theatre.scene import Stage
 from vispeak_training.theatre.script import DISTRACTORS, Script, fixed_script, make_script
 from vispeak_training.theatre.speech import SAMPLE_RATE, speak, speech_error
+from vispeak_training.theatre.staging import set_scene
 
 _THUDS = {"fall": 0.8, "slip": 0.6, "hit": 0.4, "drop": 0.8, "chair_pulled": 0.9, "box_on_head": 0.35}  # s after begin
 
@@ -74,17 +75,7 @@ def render_clip(
     script, sound = make_sound(script, rng, speech, held_out)
     stamps = np.arange(round(script.duration * frames_per_second)) / frames_per_second
     with Stage(round(width * SHRINK), round(height * SHRINK)) as stage, av.open(str(path), "w") as container:
-        scene = Scene(
-            stage,
-            rng,
-            script.dress(look),
-            script.things(),
-            script.framing,
-            held_out,
-            clean=clean,
-            photos=photos,
-            drift=script.drift(),
-        )
+        scene = set_scene(stage, rng, script, look, held_out, clean=clean, photos=photos)
         video = container.add_stream("libx264", rate=frames_per_second, options={"crf": "26", "preset": "fast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         heard = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")

@@ -20,6 +20,7 @@ from vispeak_training.theatre.figure import Look
 from vispeak_training.theatre.room import photographs
 from vispeak_training.theatre.scene import FINGERTIPS, Scene, Stage
 from vispeak_training.theatre.script import DISTRACTORS, fixed_script, make_script
+from vispeak_training.theatre.staging import set_scene
 
 HELD_OUT = 1_000_000  # added to the seed of clips that no model may learn from
 _VALIDATION = 500_000  # first seed of clips for choosing a threshold
@@ -170,16 +171,7 @@ def _clip(seed: int, job: ClipJob, stage: Stage) -> SampledClip:
     look = look.as_robot() if rng.random() < _ROBOTS else look
     duration = job.duration or round(float(rng.uniform(8, 14)), 2)
     script = make_script(rng, duration, look, job.held_out, job.subtask)
-    scene = Scene(
-        stage,
-        rng,
-        script.dress(look),
-        script.things(),
-        script.framing,
-        job.held_out,
-        photos=job.photos,
-        drift=script.drift(),
-    )
+    scene = set_scene(stage, rng, script, look, job.held_out, photos=job.photos)
     blurred = rng.random() < 0.15
     times = np.arange(float(rng.uniform(0, 1)), script.duration, 1.0)
     taken = []

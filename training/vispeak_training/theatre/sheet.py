@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from vispeak_training.theatre.acts import ACTS, label_of
 from vispeak_training.theatre.figure import Look
-from vispeak_training.theatre.scene import Scene, Stage
+from vispeak_training.theatre.scene import Stage
 from vispeak_training.theatre.script import fixed_script
+from vispeak_training.theatre.staging import set_scene
 
 _MARGIN = 150  # pixels for a row's name
 _COLUMNS = 2  # rows side by side
@@ -69,17 +70,7 @@ def _row(
     while len(pictures) < frames:
         look = Look.random(rng, held_out)
         script = fixed_script(rng, [("stand", 1.0), (act, 5.0)], look, held_out)
-        scene = Scene(
-            stage,
-            rng,
-            script.dress(look),
-            script.things(),
-            script.framing,
-            held_out,
-            clean=clean,
-            photos=photos,
-            drift=script.drift(),
-        )
+        scene = set_scene(stage, rng, script, look, held_out, clean=clean, photos=photos)
         for time in (2.0, 3.3):
             pictures.append(scene.picture(script.pose(time), time, 2))
         scene.close()
