@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -121,8 +121,13 @@ class Session:
             outputs = self._listen(segment) if self._reply is None else self._speak_through(segment)
             return outputs + self._speak_ahead(self.config.speak_ahead)
 
-    def prefill(self, events: Iterable[Event]) -> list[Output]:
+    def prefill(self, events: Iterable[Event], agent_ids: Sequence[int] = ()) -> list[Output]:
         """Reads a past in one pass and decides at its end only, as published inference begins.
+
+        Args:
+            events: the past.
+            agent_ids: what the agent said beside it, from the system prompt's first position on, pad where it was
+                silent; what lies beyond the past is cut, and silence follows what is shorter.
 
         Raises:
             ValueError: an event is malformed, the past is too long, or the session has begun already.
@@ -135,7 +140,12 @@ class Session:
             stamp = segments[0].stamp if segments else 0
             segments.insert(0, self._prompt(stamp))
             last = segments[-1]
-            hidden_TD = self._context.prefill(segments, wanted=2)
+            self._context.owed = list(agent_ids)[: sum(segment.user_TD.shape[0] for segment in segments)]
+            try:
+                hidden_TD = self._context.prefill(segments, wanted=2)
+            except ValueError:
+                self._context.owed = []
+                raise
             self._now = last.stamp
             for event, segment in zip(events, segments[1:], strict=True):
                 self.past.add(event, segment)
@@ -197,15 +207,6 @@ class Session:
         """Whether a reply is under way."""
         return self._reply is not None
 
-    @property
-    def _owed(self) -> list[int]:
-        """Agent tokens that the next rows are read beside."""
-        return self._context.owed
-
-    @_owed.setter
-    def _owed(self, tokens: list[int]) -> None:
-        self._context.owed = tokens
-
     def _remember(self, stamp: int) -> None:
         """Reads what the memory holds from before the window, for a question."""
         self._context.drop_question()
@@ -261,7 +262,7 @@ class Session:
                 break
             hidden_1D = self._context.read(self._pad_1D)
             outputs += self._take_token(hidden_1D)
-            if self._reply is None and self._owed:
+            if self._reply is None and self._context.owed:
                 self._context.owed_pads += 1  # the end marker is part of the reply: it gets a pad position too
         if self._reply is not None:
             outputs += self._reply.delta(self._now)
@@ -325,7 +326,7 @@ class Session:
         self._reply = Reply(self._num_replies, stamp, trigger, score, self.vocabulary, event)
         self._reply.add(token)
         self._context.begin_reply(stamp)
-        self._owed = [token]
+        self._context.owed = [token]
         self._trigger.rearm()
         return [ReplyStarted(self._num_replies, stamp, trigger, score, event.label, event.probability)]
 
@@ -334,7 +335,7 @@ class Session:
         assert self._reply is not None
         token = int(self.model.lm_head(hidden_1D[-1:]).argmax())
         self._reply.add(token)
-        self._owed = [token]
+        self._context.owed = [token]
         if self._reply.done:
             return self._end_reply(interrupted=False)
         if len(self._reply.tokens) >= self.config.max_reply_tokens:

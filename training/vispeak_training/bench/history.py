@@ -48,18 +48,4 @@ def prefill_with_reply(session: Session, events: Sequence[Event], position: int,
     Raises:
         ValueError: an event is malformed, or the session has begun already.
     """
-    rows = prompt_rows(session.vocabulary, session.config.system_prompt)
-    rows += sum(_rows(session, event) for event in events)
-    spoken = [session.vocabulary.pad] * position + list(ids)
-    # tokens that the session has spoken but not read yet stand beside the next rows: so do these
-    session._owed = spoken[:rows]
-    try:
-        return session.prefill(events)
-    except ValueError:
-        session._owed = []
-        raise
-
-
-def _rows(session: Session, event: Event) -> int:
-    text = getattr(event, "text", None)
-    return image_rows(session.model.config) if text is None else text_rows(session.vocabulary, text)
+    return session.prefill(events, [session.vocabulary.pad] * position + list(ids))
