@@ -10,6 +10,8 @@ import wave
 import numpy as np
 import pytest
 
+from vispeak_training.bench.annotations import read_annotations
+from vispeak_training.bench.tasks import TASKS
 from vispeak_training.theatre import cli, dataset, room, speech
 from vispeak_training.theatre.acts import ACTS, BY_SUBTASK, EVENTS, REFERENCES
 from vispeak_training.theatre.annotation import FILES
@@ -88,13 +90,18 @@ def test_a_collection_has_the_published_files_and_is_resumed(tmp_path):
     from vispeak_node.stream.files import probe
     from vispeak_training.theatre.collection import CollectionConfig, render_collection
 
-    config = CollectionConfig(7, held_out=True, width=48, height=48, frames_per_second=1, processes=1)
+    config = CollectionConfig(7, held_out=True, minutes=1, width=48, height=48, frames_per_second=1, processes=1)
     files = render_collection(tmp_path, config)
     assert [file.stem for file in files] == [FILES[name] for name in BY_SUBTASK]
+    # the benchmark takes them as it takes the published ones
+    items = [item for task in TASKS for item in read_annotations(tmp_path, task)]
+    assert [item.task.code for item in items] == ["aw", "aw", "vi", "hr", "vw", "vt", "gu", "vr"]
+    assert [item.distractor for item in items] == [False, True, *[False] * 6]
+    assert all(item.replies for item in items if not item.distractor)
     videos = sorted(tmp_path.rglob("*.mp4"))
     written = [video.stat().st_mtime_ns for video in videos]
     for file in files:
-        (item,) = json.loads(file.read_text())
+        item = json.loads(file.read_text())[0]
         info = probe(tmp_path / item["video"])
         assert info.has_video and info.has_sound and info.duration == pytest.approx(item["video_len"], abs=1.1)
     render_collection(tmp_path, config)

@@ -34,6 +34,7 @@ def render_clip(
     frames_per_second: int = 15,
     held_out: bool = False,
     subtask: str | None = None,
+    plain: bool = False,
     seconds: float | None = None,
     speech: bool = False,
     clean: bool = True,
@@ -51,6 +52,7 @@ def render_clip(
         frames_per_second: of the video.
         held_out: a figure and a room of the kind that no model is trained on.
         subtask: of SUBTASKS, or "distractors"; drawn by default.
+        plain: see `make_script`.
         seconds: length of a clip without given acts; 8 to 14 by default.
         speech: questions can be heard; needs espeak-ng.
         clean: no camera noise, no shake, nobody else in the room.
@@ -69,7 +71,9 @@ def render_clip(
     rng = np.random.default_rng(seed + HELD_OUT * held_out)
     look = Look.random(rng, held_out)
     duration = seconds or round(float(rng.uniform(8, 14)), 2)
-    script = fixed_script(rng, acts, look, held_out) if acts else make_script(rng, duration, look, held_out, subtask)
+    script = (
+        fixed_script(rng, acts, look, held_out) if acts else make_script(rng, duration, look, held_out, subtask, plain)
+    )
     if script.subtask == DISTRACTORS:
         script = replace(script, turns=())  # their annotation has no conversation, so nothing may be asked
     script, sound = make_sound(script, rng, speech, held_out)

@@ -17,6 +17,7 @@ from vispeak_training.theatre.script import DISTRACTORS
 from vispeak_training.theatre.speech import speech_error
 
 _SEED = 2_000_000  # of the first clip; none of them is in a file of sampled frames
+_WITH_DISTRACTORS = "anomaly_warning"  # whose file holds the distractors: a benchmark reads seven files
 _MINUTE = 60.0  # s: length of a clip with distractors alone
 
 
@@ -62,6 +63,9 @@ def render_collection(folder: Path, config: CollectionConfig) -> list[Path]:
     items: dict[str, list[dict[str, Any]]] = {}
     for (subtask, _), note in zip(wanted, _render_all(jobs, config.processes), strict=True):
         items.setdefault(subtask, []).append(note)
+    quiet = items.pop(DISTRACTORS, [])
+    if quiet:
+        items.setdefault(_WITH_DISTRACTORS, []).extend(quiet)
     files = []
     for subtask, notes_of in items.items():
         files.append(folder / f"{FILES[subtask]}.json")
@@ -93,6 +97,7 @@ def _job(arguments: _Job) -> dict[str, Any]:
             frames_per_second=config.frames_per_second,
             held_out=config.held_out,
             subtask=subtask,
+            plain=True,
             seconds=_MINUTE if subtask == DISTRACTORS else None,
             speech=config.speech,
             clean=False,

@@ -113,6 +113,7 @@ def make_script(
     look: Look | None = None,
     held_out: bool = False,
     subtask: str | None = None,
+    plain: bool = False,
 ) -> Script:
     """A random clip: everyday acts, and in most clips an event or two of one subtask among them.
 
@@ -122,6 +123,7 @@ def make_script(
         look: who performs.
         held_out: variants and phrasings that no training clip has.
         subtask: of SUBTASKS, or DISTRACTORS for none; drawn by default.
+        plain: as in ViSpeak-Bench: one event, and a conversation before it in just those subtasks that have one there.
 
     Raises:
         KeyError: there is no such subtask.
@@ -130,12 +132,14 @@ def make_script(
     framing = str(rng.choice(_FRAMINGS, p=_FRAMING_SHARES[subtask]))
     acts: list[tuple[str, float]] = []
     if subtask != DISTRACTORS:
-        acts = _events(rng, subtask, duration)
+        acts = _events(rng, subtask, duration)[: 1 if plain else None]
         if acts[0][0] in ("hat_off", "robot_dance") and framing == "close":
             framing = "upper"
     if any(act in _FALLING for act, _ in acts):
         framing = "floor"
-    lead = duration if not acts else max(0.5, _lead(rng, subtask, duration - sum(length for _, length in acts)))
+    room = duration - sum(length for _, length in acts)
+    least = 2.5 if subtask in (_PLAIN_TALK if plain else _TALK) else 1.0
+    lead = duration if not acts else max(0.5, _lead(rng, subtask, room, least))
     filled = _everyday(rng, lead, subtask, framing) + acts
     filled += _everyday(rng, duration - sum(length for _, length in filled), "after", framing)
     script = fixed_script(rng, filled, look, held_out)
@@ -145,7 +149,8 @@ def make_script(
         shown = [thing for thing in part.pose.things if f"point_{thing}" in REFERENCES]
         turns = refer(rng, part.act.removeprefix("point_"), shown, *script.span(part), held_out)
     else:
-        kind = _TALK.get(subtask) or str(rng.choice(["none", "short", "long"], p=[0.55, 0.2, 0.25]))
+        drawn = str(rng.choice(["none", "short", "long"], p=[0.55, 0.2, 0.25])) if subtask not in _TALK else ""
+        kind = _PLAIN_TALK.get(subtask, "none") if plain else _TALK.get(subtask) or drawn
         turns = converse(rng, kind, lead if acts else duration, held_out)
     ended = (*script.parts[:-1], replace(script.parts[-1], end=duration))
     return replace(script, parts=ended, duration=duration, turns=turns, framing=framing, subtask=subtask)
@@ -182,9 +187,8 @@ def _events(rng: np.random.Generator, subtask: str, duration: float) -> list[tup
     return [first]
 
 
-def _lead(rng: np.random.Generator, subtask: str, room: float) -> float:
+def _lead(rng: np.random.Generator, subtask: str, room: float, least: float) -> float:
     """When the first event begins."""
-    least = 2.5 if subtask in _TALK else 1.0
     if subtask == "anomaly_warning":
         return room
     return float(rng.uniform(min(least, room), room))
@@ -223,6 +227,7 @@ _FRAMING_SHARES = {
     DISTRACTORS: [0.35, 0.25, 0.05, 0.35],
 }
 _TALK = {"visual_interruption": "long", "visual_termination": "short"}
+_PLAIN_TALK = _TALK | {"gesture_understanding": "short"}
 _MISHAPS = ("anomaly_warning", "humor_reaction")
 _CLOSE = ("gesture_understanding", "visual_interruption")
 _NEEDS_FLOOR = {
