@@ -254,7 +254,7 @@ def test_the_recipe_sees_first_and_then_learns_all_but_seeing(vocabulary, tmp_pa
     clips = [made_up_clip(seed) for seed in range(4)]
     config = TinyConfig(
         vision_epochs=1, vision_batch=8, align_steps=1, template_steps=1, streaming_steps=1, instruct_steps=2,
-        picture_batch=2, clip_batch=2,
+        batch=2,
     )  # fmt: skip
     model = build_model(len(vocabulary), config)
     before = copy.deepcopy(model.state_dict())
@@ -281,12 +281,13 @@ def test_the_theatre_set_follows_from_seed_and_index(vocabulary):
         )
         for seed in (0, 1)
     )
-    assert len(one) == 8
+    assert len(one) == 32
     assert all(
         np.array_equal(one[k].images, one[k].images) and np.array_equal(one[k].user, one[k].user) for k in range(8)
     )
     assert any(not np.array_equal(one[k].images, other[k].images) for k in range(8))
-    assert {len(one[k].images) for k in range(8)} == {1, 4}
+    sizes = [len(one[k].images) for k in range(32)]
+    assert set(sizes) == {1, 4} and sizes[::2] == sizes[1::2]
 
 
 @pytest.mark.parametrize("seed", range(12))

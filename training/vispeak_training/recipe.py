@@ -52,16 +52,16 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
     head = ("informative_head",)
     return [
-        TinyStage("1a", Mix(asked, 1.0, still), config.align_steps, config.picture_batch, config.stage_lr),
-        TinyStage("1b", Mix(told, 0.7, still), config.template_steps, config.picture_batch, config.stage_lr),
+        TinyStage("1a", Mix(asked, 1.0, still), config.align_steps, config.batch, config.stage_lr),
+        TinyStage("1b", Mix(told, 0.7, still), config.template_steps, config.batch, config.stage_lr),
         TinyStage(
-            "2", Mix(watched, 0.4, seen, recalls=0.1), config.streaming_steps, config.clip_batch, config.stage_lr, head
+            "2", Mix(watched, 0.4, seen, recalls=0.1), config.streaming_steps, config.batch, config.stage_lr, head
         ),
         TinyStage(
             "3",
             Mix(full, 0.25, seen, recalls=0.12),
             config.instruct_steps,
-            config.clip_batch,
+            config.batch,
             config.instruct_lr,
             head,
             LABELS,
@@ -90,7 +90,7 @@ def train_stages(
         if not merged.exists():
             model = load_model(base).config
             length = stage.steps * stage.batch
-            data = TheatreSet(clips, rooms, vocabulary, model, stage.mix, length, config.seed)
+            data = TheatreSet(clips, rooms, vocabulary, model, stage.mix, length, config.seed, stage.batch)
             with quick_on_cpu():
                 final = run_stage(stage_config(stage, base, folder / f"stage-{stage.name}", config), data)
             merge(final, base, merged, "float32")
@@ -121,7 +121,7 @@ def stage_config(stage: TinyStage, base: Path, output: Path, config: TinyConfig)
         gradient_checkpointing=False,
         weights="float32",
         seed=config.seed,
-        workers=0,
+        workers=1,  # pictures are changed while the model learns
         save_steps=200,
         save_limit=1,
     )

@@ -30,6 +30,9 @@ class Mix:
 class TheatreSet(Dataset[Sample | None]):
     """`length` samples; each follows from the seed and its index alone, so that a run can be taken up anywhere.
 
+    All samples of a batch are of one kind, for short ones beside long ones would be mostly padding. So the order is
+    part of the set (`in_order`): nothing is gained by shuffling what is drawn at random.
+
     Args:
         clips: told whole.
         rooms: told frame by frame.
@@ -38,7 +41,10 @@ class TheatreSet(Dataset[Sample | None]):
         mix: how both are told.
         length: samples.
         seed: of everything random.
+        batch: samples that are of one kind, one after the other.
     """
+
+    in_order = True
 
     def __init__(
         self,
@@ -49,9 +55,10 @@ class TheatreSet(Dataset[Sample | None]):
         mix: Mix,
         length: int,
         seed: int,
+        batch: int,
     ) -> None:
         assert not config.pooling_size or config.tokens_per_image > 0
-        self._clips, self._mix, self._length, self._seed = clips, mix, length, seed
+        self._clips, self._mix, self._length, self._seed, self._batch = clips, mix, length, seed, batch
         self._frames = [(room, index) for room in rooms for index in np.flatnonzero(room.labels != UNSETTLED).tolist()]
         self._whole = StreamBuilder(vocabulary, config.tokens_per_image, mix.telling)
         self._scenes = scenes_of(clips) if mix.recalls else []
@@ -63,10 +70,11 @@ class TheatreSet(Dataset[Sample | None]):
         return self._length
 
     def __getitem__(self, index: int) -> Sample | None:
-        rng = np.random.default_rng((self._seed, index))
-        if rng.random() < self._mix.recalls:
+        kind = np.random.default_rng((self._seed, 1, index // self._batch)).random()
+        rng = np.random.default_rng((self._seed, 0, index))
+        if kind < self._mix.recalls:
             return self._recall.build(self._draw_scenes(rng), rng, f"theatre {index}")
-        if rng.random() < self._mix.pictures:
+        if kind < self._mix.recalls + self._mix.pictures:
             room, frame = self._frames[int(rng.integers(len(self._frames)))]
             clip, builder = picture_of(room, frame), self._single
         else:

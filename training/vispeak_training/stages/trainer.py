@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from vispeak_training.data.sample import Sample
@@ -80,6 +80,13 @@ class StageTrainer(Trainer):
         if "loss" in logs:
             logs.update(self._measured())
         super().log(logs, start_time)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """A set whose order is part of it is not shuffled."""
+        if getattr(self.train_dataset, "in_order", False):
+            assert self.train_dataset is not None
+            return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+        return super()._get_train_sampler(train_dataset)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over the tensors that learn, the projectors with a learning rate of their own."""
