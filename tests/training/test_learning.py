@@ -275,12 +275,9 @@ def test_the_recipe_sees_first_and_then_learns_all_but_seeing(vocabulary, tmp_pa
 def test_the_theatre_set_follows_from_seed_and_index(vocabulary):
     clips = [made_up_clip(seed) for seed in range(3)]
     still = TellingConfig(question=1.0, conversation=0.0, late=(1.0,))
-    one, other = (
-        TheatreSet(
-            clips, clips, vocabulary, build_model(300, TinyConfig()).config, Mix(TellingConfig(), 0.5, still), 8, seed
-        )
-        for seed in (0, 1)
-    )
+    model = build_model(300, TinyConfig()).config
+    mix = Mix(TellingConfig(), 0.5, still)
+    one, other = (TheatreSet(clips, clips, vocabulary, model, mix, 32, seed, 2) for seed in (0, 1))
     assert len(one) == 32
     assert all(
         np.array_equal(one[k].images, one[k].images) and np.array_equal(one[k].user, one[k].user) for k in range(8)
