@@ -52,14 +52,19 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
     head = ("informative_head",)
     return [
-        TinyStage("1a", Mix(asked, 1.0, still), config.align_steps, config.batch, config.stage_lr),
-        TinyStage("1b", Mix(told, 0.7, still), config.template_steps, config.batch, config.stage_lr),
+        TinyStage("1a", Mix(asked, 0.8, still, texts=0.2), config.align_steps, config.batch, config.stage_lr),
+        TinyStage("1b", Mix(told, 0.5, still, texts=0.1), config.template_steps, config.batch, config.stage_lr),
         TinyStage(
-            "2", Mix(watched, 0.4, seen, recalls=0.1), config.streaming_steps, config.batch, config.stage_lr, head
+            "2",
+            Mix(watched, 0.35, seen, recalls=0.1, texts=0.05),
+            config.streaming_steps,
+            config.batch,
+            config.stage_lr,
+            head,
         ),
         TinyStage(
             "3",
-            Mix(full, 0.25, seen, recalls=0.12),
+            Mix(full, 0.25, seen, recalls=0.12, texts=0.02),
             config.instruct_steps,
             config.batch,
             config.instruct_lr,

@@ -9,12 +9,16 @@ import torch
 from torch.utils.data import Dataset
 
 from vispeak_node.model.config import ModelConfig
+from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.tokens import Vocabulary
-from vispeak_training.data.sample import Sample
+from vispeak_training.data.sample import IGNORE, Sample
+from vispeak_training.phrases import corpus
 from vispeak_training.pictures import changed
 from vispeak_training.recalling import RecallBuilder, Scene, scenes_of
 from vispeak_training.streams import StreamBuilder, TellingConfig
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
+
+_LONGEST_TEXT = 64  # tokens
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Mix:
     pictures: float  # share of samples that are a single frame
     picture_telling: TellingConfig  # of those
     recalls: float = 0.0  # share of samples that ask for the past
+    texts: float = 0.0  # share of samples without pictures, in which somebody asks for words
 
 
 class TheatreSet(Dataset[Sample | None]):
@@ -63,6 +68,8 @@ class TheatreSet(Dataset[Sample | None]):
         self._whole = StreamBuilder(vocabulary, config.tokens_per_image, mix.telling)
         self._scenes = scenes_of(clips) if mix.recalls else []
         assert self._scenes or not mix.recalls, "no everyday act lasts for two frames"
+        self._vocabulary, self._side = vocabulary, config.vision.image_size
+        self._texts = [text for text in corpus() if len(vocabulary.encode(text)) <= _LONGEST_TEXT] if mix.texts else []
         self._recall = RecallBuilder(vocabulary, config.tokens_per_image)
         self._single = StreamBuilder(vocabulary, config.tokens_per_image, mix.picture_telling)
 
@@ -74,7 +81,9 @@ class TheatreSet(Dataset[Sample | None]):
         rng = np.random.default_rng((self._seed, 0, index))
         if kind < self._mix.recalls:
             return self._recall.build(self._draw_scenes(rng), rng, f"theatre {index}")
-        if kind < self._mix.recalls + self._mix.pictures:
+        if kind < self._mix.recalls + self._mix.texts:
+            return self._recite(rng, f"theatre {index}")
+        if kind < self._mix.recalls + self._mix.texts + self._mix.pictures:
             room, frame = self._frames[int(rng.integers(len(self._frames)))]
             clip, builder = picture_of(room, frame), self._single
         else:
@@ -82,6 +91,20 @@ class TheatreSet(Dataset[Sample | None]):
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         frames, _ = changed(clip.frames, clip.keypoints, generator)
         return builder.build(replace(clip, frames=frames), rng, f"theatre {index}")
+
+    def _recite(self, rng: np.random.Generator, name: str) -> Sample:
+        """A text that the model should know how to say; words that are never said would come to count as impossible."""
+        vocabulary, text = self._vocabulary, str(rng.choice(self._texts))
+        user = [*vocabulary.encode(SYSTEM_PROMPTS["text"]), vocabulary.segment_end]
+        user += [*vocabulary.encode_user_text(f"Say: {text}"), vocabulary.segment_end]
+        start = vocabulary.answer_text if rng.random() < 0.5 else vocabulary.answer_visual
+        reply = [start, *vocabulary.encode(text), vocabulary.reply_end]
+        agent = np.array([vocabulary.pad] * len(user) + reply, np.int64)
+        targets = np.where(np.arange(len(agent)) < len(user), IGNORE, agent)
+        silent = np.full(len(agent), IGNORE, np.int64)
+        nothing = np.zeros((0, self._side, self._side, 3), np.uint8), np.zeros((0, 16_000), np.float32)
+        whole = np.array(user + [vocabulary.pad] * len(reply), np.int64)
+        return Sample(whole, agent, targets, silent, silent.copy(), *nothing, name)
 
     def _draw_scenes(self, rng: np.random.Generator) -> list[Scene]:
         """One to four scenes, each through another camera."""

@@ -33,6 +33,9 @@ QUIET_SECONDS = 4.0  # without a message after the clip's end before the demo ta
 READY = "ready"  # the node's word for: subscribed, and the model is loaded
 
 
+_PATIENCE = 60  # s that a process has to end; a busy machine is slow
+
+
 @dataclass
 class Child:
     """One `vispeak` process whose output lines arrive in a queue."""
@@ -60,7 +63,7 @@ class Child:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(10)
+            self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

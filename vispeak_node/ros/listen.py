@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import queue
+import signal
 import sys
+import threading
 import time
 
 from vispeak_node.ros.dds import DdsNode
@@ -35,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints messages; 0 when the count is reached or none was asked for, 1 when time ran out before."""
     kind = _kind(args.topic, args.type)
+    if threading.current_thread() is threading.main_thread():
+        # a shell starts what runs in the background with SIGINT ignored
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
     messages: queue.Queue[Message] = queue.Queue(1000)
     deadline = time.monotonic() + args.timeout if args.timeout > 0 else float("inf")
     with DdsNode("vispeak_listener") as node:

@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         if arguments.plot is not None:
+            if arguments.command == "vispeak" and arguments.plot.parent == arguments.out:
+                arguments.out.mkdir(parents=True, exist_ok=True)
             check_chart_path(arguments.plot)
         if arguments.command == "vispeak":
             _run(arguments)

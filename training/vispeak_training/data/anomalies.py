@@ -51,7 +51,7 @@ def _of_time(record: Record, turn: Turn, visual: bool, duration: float) -> Itera
     if turn.timespan is None:
         return
     first, last = turn.timespan
-    if first < 0 or last <= first:
+    if first < 0 or last < first or (visual and last == first):  # what is typed takes no time
         yield f"timespan [{first:g}, {last:g}] is no span of time"
         return
     if end and first > end + _SLACK:
