@@ -18,7 +18,12 @@ from vispeak_node.ros.topics import Delivery, TopicNames
 from vispeak_node.settings import default_model_dir
 
 pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
-from vispeak_node.ros.raw import RawNode, kind_of
+from cyclonedds.idl import make_idl_struct, types
+from cyclonedds.pub import DataWriter
+from cyclonedds.topic import Topic
+
+from vispeak_node.ros.dds import DdsNode, _quality, mangled
+from vispeak_node.ros.idl import dds_name
 
 NAMES = TopicNames()
 SOON = 90  # s
@@ -35,7 +40,7 @@ class Graph:
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         }
         self.environment = os.environ | ours
-        self.peer = RawNode("peer", ours)
+        self.peer = DdsNode("peer", ours)
         self.replies, self.health = [], []
         self.peer.subscribe(NAMES.response, Response, self.replies.append, lambda *_: None, Delivery.RELIABLE)
         self.peer.subscribe(NAMES.diagnostics, DiagnosticArray, self.health.append, lambda *_: None, Delivery.RELIABLE)
@@ -80,16 +85,14 @@ def test_bytes_that_are_no_message(graph):
     """Another layout under the names of our types, and datagrams that only begin like DDS."""
     rng = random.Random(3)
     ours = {name: graph.environment[name] for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
-    with RawNode("stranger", ours) as stranger:
-        for topic, name, layout in (
-            (NAMES.image, "sensor_msgs/msg/Image", "uint64[40] x\n"),
-            (NAMES.query, "std_msgs/msg/String", "uint32 length\nuint8[16] x\n"),
-        ):
-            kind = kind_of(name, layout)
-            stranger.advertise(topic, kind)
-            size = 320 if "Image" in name else 20
+    with DdsNode("stranger", ours) as stranger:
+        for topic, kind, count in ((NAMES.image, Image, 40), (NAMES.query, String, 3)):
+            name = dds_name(kind.NAME)
+            layout = make_idl_struct(name.rpartition("::")[2], name, {"x": types.array[types.uint64, count]})
+            qos = _quality(kind, Delivery.RELIABLE)
+            writer = DataWriter(stranger._participant, Topic(stranger._participant, mangled(topic), layout, qos=qos))
             for _ in range(50):
-                stranger.publish_raw(topic, kind, b"\0\1\0\0" + rng.randbytes(size))
+                writer.write(layout(x=[rng.getrandbits(64) for _ in range(count)]))
         first = 7400 + 250 * int(ours["ROS_DOMAIN_ID"])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for port in range(first, first + 40):

@@ -2,7 +2,9 @@
 
 Every stage is a run of `vispeak_training.stages`, as for the full-size model, on the theatre's clips. Three things
 differ from the published recipe: there is no pretrained language model, so it learns as a whole and without LoRA in
-every stage; the tower learns to see beforehand (`seeing`); and the learning rates are those of a small model.
+every stage; the tower learns to see beforehand (`seeing`); and the learning rates are those of a small model. Every
+stage hears all kinds of words: AdamW pushes the logits of words that never come down without end, and a later stage
+would spend itself on bringing them back.
 """
 
 from __future__ import annotations
@@ -44,7 +46,6 @@ class TinyStage:
 
 def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     """What each stage learns from: pictures, then talk, then when to speak, then the seven subtasks."""
-    asked = TellingConfig(proactive=0.0, events=False, question=1.0, lockstep=0.0)
     told = TellingConfig(proactive=0.0, events=False, question=0.5)
     watched = TellingConfig(proactive=0.8, events=False)
     full = TellingConfig()
@@ -52,11 +53,11 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
     head = ("informative_head",)
     return [
-        TinyStage("1a", Mix(asked, 0.8, still, texts=0.2), config.align_steps, config.batch, config.stage_lr),
-        TinyStage("1b", Mix(told, 0.5, still, texts=0.1), config.template_steps, config.batch, config.stage_lr),
+        TinyStage("1a", Mix(told, 0.5, still, texts=0.25), config.align_steps, config.batch, config.stage_lr),
+        TinyStage("1b", Mix(told, 0.4, still, texts=0.2), config.template_steps, config.batch, config.stage_lr),
         TinyStage(
             "2",
-            Mix(watched, 0.35, seen, recalls=0.1, texts=0.05),
+            Mix(watched, 0.35, seen, recalls=0.1, texts=0.1),
             config.streaming_steps,
             config.batch,
             config.stage_lr,
@@ -64,7 +65,7 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
         ),
         TinyStage(
             "3",
-            Mix(full, 0.25, seen, recalls=0.12, texts=0.02),
+            Mix(full, 0.25, seen, recalls=0.12, texts=0.05),
             config.instruct_steps,
             config.batch,
             config.instruct_lr,

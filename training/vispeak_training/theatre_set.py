@@ -18,7 +18,7 @@ from vispeak_training.recalling import RecallBuilder, Scene, scenes_of
 from vispeak_training.streams import StreamBuilder, TellingConfig
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
-_LONGEST_TEXT = 64  # tokens
+_LONGEST_TEXT = 256  # tokens
 
 
 @dataclass(frozen=True)
