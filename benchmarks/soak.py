@@ -107,7 +107,7 @@ class Soak:
         """What goes wrong, one after the other."""
         small, far = np.zeros(12, np.uint8), Time.from_ns(self.stamp + 3600 * NANOSECONDS)
         return [
-            ("pictures that are none", lambda: self.send_many(Image(Header(), 9, 9, "rgb8", 0, 1, small))),
+            ("pictures that are none", lambda: self.send_many(Image(Header(far, ""), 9, 9, "rgb8", 0, 1, small))),
             ("camera away for 20 s", lambda: self._pass(20)),
             ("a stamp an hour ahead", lambda: self.send(Image(Header(far, ""), 2, 2, "rgb8", 0, 6, small))),
             ("another resolution", lambda: [self.show(np.zeros((90, 160, 3), np.uint8)) for _ in range(20)]),
@@ -135,13 +135,15 @@ def run(hours: float, rate: float) -> str:
             DdsNode("soak", graph) as node,
         ):
             assert process.stdout is not None and process.stdout.readline().startswith("ready")
-            soak = Soak(node, process, rate)
-            node.wait_for_subscribers(NAMES.image, 30)
-            began = time.monotonic()
-            rows = _watch(soak, round(hours * 60))
-            wall = time.monotonic() - began
-            alive = process.poll() is None
-            process.terminate()
+            try:
+                soak = Soak(node, process, rate)
+                node.wait_for_subscribers(NAMES.image, 30)
+                began = time.monotonic()
+                rows = _watch(soak, round(hours * 60))
+                wall = time.monotonic() - began
+                alive = process.poll() is None
+            finally:
+                process.terminate()
             code = process.wait(30)
         size = snapshot.stat().st_size if snapshot.exists() else 0
     return _report(rows, soak, hours, rate, wall, alive and code == 0, size)
