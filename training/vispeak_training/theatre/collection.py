@@ -74,12 +74,11 @@ def render_collection(folder: Path, config: CollectionConfig) -> list[Path]:
 
 
 def _render_all(jobs: list[_Job], processes: int) -> list[dict[str, Any]]:
-    bar = {"total": len(jobs), "desc": "clips"}
     if processes < 2:
-        return [_job(job) for job in tqdm(jobs, disable=None, **bar)]
+        return [_job(job) for job in tqdm(jobs, desc="clips", disable=None)]
     # GL contexts do not survive a fork
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return list(tqdm(pool.imap(_job, jobs), disable=None, **bar))
+        return list(tqdm(pool.imap(_job, jobs), total=len(jobs), desc="clips", disable=None))
 
 
 def _job(arguments: _Job) -> dict[str, Any]:
