@@ -14,20 +14,12 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from tests.conftest import write_clip
 from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
+from vispeak_node.model.subtasks import NONE, SUBTASKS
 from vispeak_node.model.tokens import ANSWER_TEXT, ANSWER_VISUAL, ANSWER_VOICE, PAD, REPLY_END, SEGMENT_END, Vocabulary
 
 MARKERS = (PAD, REPLY_END, SEGMENT_END, ANSWER_TEXT, ANSWER_VOICE, ANSWER_VISUAL)
 WORDS = ("what", "is", "it", "now", "a", "b", "c", "d", "e", "f", "stop", "hi", "bye", "fall", "wave", "cup", "yes")
-LABELS = (
-    "none",
-    "visual_wake_up",
-    "anomaly_warning",
-    "gesture_understanding",
-    "visual_reference",
-    "visual_interruption",
-    "humor_reaction",
-    "visual_termination",
-)
+LABELS = (NONE, *SUBTASKS)
 
 
 def toy_vocabulary() -> Vocabulary:

@@ -62,7 +62,6 @@ class TheatreSet(Dataset[Sample | None]):
         seed: int,
         batch: int,
     ) -> None:
-        assert not config.pooling_size or config.tokens_per_image > 0
         self._clips, self._mix, self._length, self._seed, self._batch = clips, mix, length, seed, batch
         self._frames = [(room, index) for room in rooms for index in np.flatnonzero(room.labels != UNSETTLED).tolist()]
         self._whole = StreamBuilder(vocabulary, config.tokens_per_image, mix.telling)

@@ -1,4 +1,7 @@
-"""Keys and values of every position so far, in buffers that double when they are full."""
+"""Keys and values of every position so far, in buffers that double when they are full.
+
+Sessions use `ring`, which is bounded; this one is what it is compared with.
+"""
 
 from __future__ import annotations
 

@@ -64,14 +64,6 @@ def sample_clip(seed: int, size: int, held_out: bool = False) -> SampledClip:
     return _render_job(ClipJob((seed,), size, held_out))[0]
 
 
-def sample_frames(seed: int, size: int, count: int = 8) -> SampledClip:
-    """One figure in one room, doing something else in every frame, seen from somewhere else each time.
-
-    Frames of a clip look alike; these are for learning to see.
-    """
-    return _render_job(ClipJob((seed,), size, single=count))[0]
-
-
 def render_dataset(
     count: int,
     size: int,
