@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.session import Session
 from vispeak_training.measure import measure
 from vispeak_training.theatre.dataset import SampledClip
 
@@ -19,16 +20,30 @@ _BETA = 0.5  # a false reply is worse than a missed event: precision counts doub
 
 
 def calibrate(
-    model: ViSpeakModel, vocabulary: Vocabulary, clips: list[SampledClip], grid: Sequence[float] = GRID
+    model: ViSpeakModel,
+    vocabulary: Vocabulary,
+    clips: list[SampledClip],
+    grid: Sequence[float] = GRID,
+    config: SessionConfig | None = None,
+    session_type: type[Session] = Session,
 ) -> float:
     """Sets the model's threshold to the one with the best F-score over clips that nothing was trained on.
+
+    Args:
+        model: with an informative head; its configuration is changed.
+        vocabulary: of the model.
+        clips: to watch.
+        grid: thresholds to try.
+        config: of the sessions, but for the threshold.
+        session_type: what watches.
 
     Returns:
         The threshold; the smallest of equally good ones.
     """
     scores = []
     for threshold in grid:
-        result = measure(model, vocabulary, clips, SessionConfig(threshold=threshold))
+        session = dataclasses.replace(config or SessionConfig(), threshold=threshold)
+        result = measure(model, vocabulary, clips, session, session_type)
         scores.append(f_score(result["precision"], result["noticed"]))
         logger.info("threshold %.2f: %s", threshold, result)
     best = grid[max(range(len(grid)), key=lambda index: scores[index])]

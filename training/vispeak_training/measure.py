@@ -40,18 +40,29 @@ class Spoken:
 
 
 def measure(
-    model: ViSpeakModel, vocabulary: Vocabulary, clips: list[SampledClip], config: SessionConfig | None = None
+    model: ViSpeakModel,
+    vocabulary: Vocabulary,
+    clips: list[SampledClip],
+    config: SessionConfig | None = None,
+    session_type: type[Session] = Session,
 ) -> dict[str, Any]:
     """Time accuracy, subtasks, words and false triggers over clips at one frame a second.
 
     Interruptions are watched in lockstep, as a reply that is spoken at once cannot be interrupted.
+
+    Args:
+        model: with an informative head.
+        vocabulary: of the model.
+        clips: to watch.
+        config: of the sessions.
+        session_type: what watches.
     """
     config = config or SessionConfig()
     done: Counter[str] = Counter()
     for clip in tqdm(clips, desc="measuring", disable=None):
         subtask = _subtask(clip)
         ahead = 0 if subtask == _INTERRUPTION else config.speak_ahead
-        spoken = watch(Session(model, vocabulary, replace(config, speak_ahead=ahead)), clip)
+        spoken = watch(session_type(model, vocabulary, replace(config, speak_ahead=ahead)), clip)
         _count(done, clip, spoken, subtask)
     return _summary(done, sum(len(clip.labels) for clip in clips), len(clips))
 

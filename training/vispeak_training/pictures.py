@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ _ZOOM = 0.15  # likewise
 _TURN = 6.0  # degrees
 _GAIN = 0.3  # share of a colour's contrast
 _LIGHT = 0.08  # share of the whole range
+_ANY_HUE = 0.5  # share of pictures
+_HUE = 0.3  # radians, of the others
+_SATURATION = (0.4, 1.3)
 
 
 def normalised(frames: NDArray[np.uint8]) -> Tensor:
@@ -75,7 +80,23 @@ def jitter(
 
 
 def recolour(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Changes each picture's colours and brightness; float32 [n, 3, size, size] of 0 to 255."""
-    gain = 1 + _GAIN * (2 * torch.rand(len(pixels), 3, 1, 1, generator=generator) - 1)
-    light = 255 * _LIGHT * (2 * torch.rand(len(pixels), 1, 1, 1, generator=generator) - 1)
-    return (pixels - 127.5) * gain + 127.5 + light
+    """Changes each picture's colours and brightness; float32 [n, 3, size, size] of 0 to 255.
+
+    Half of the pictures have their hues turned by any angle, the others by a few degrees: whoever has only seen green
+    shirts should know a person in a purple one.
+    """
+    count = len(pixels)
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, *shape, generator=generator)
+
+    angle = torch.where(draw(0, 1) < _ANY_HUE, draw(-math.pi, math.pi), draw(-_HUE, _HUE))
+    grey = torch.full((3, 3), 1 / 3)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    # turned about the axis of greys (Rodrigues), and more or less saturated
+    coloured = torch.eye(3) - grey
+    turned = angle.cos()[:, None, None] * coloured + angle.sin()[:, None, None] * cross
+    mixing = draw(1 - _GAIN, 1 + _GAIN, 3, 1) * (grey + draw(*_SATURATION, 1, 1) * turned)
+    light = draw(-_LIGHT, _LIGHT, 1, 1) * 255
+    flat = pixels.flatten(2) - 127.5
+    return torch.baddbmm(127.5 + light, mixing, flat).view_as(pixels)

@@ -10,6 +10,7 @@ would spend itself on bringing them back.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,16 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
 
 
 def train_stages(
-    base: Path, folder: Path, clips: list[SampledClip], rooms: list[SampledClip], config: TinyConfig
+    base: Path,
+    folder: Path,
+    clips: list[SampledClip],
+    rooms: list[SampledClip],
+    config: TinyConfig,
+    stages: Sequence[TinyStage] | None = None,
 ) -> Path:
-    """Runs the four stages one after the other; started again, it goes on where it was.
+    """Runs stages one after the other; started again, it goes on where it was.
+
+    Stages that two ways through the recipe begin with are run once: folders are named after the way so far.
 
     Args:
         base: checkpoint of a model that sees.
@@ -86,19 +94,22 @@ def train_stages(
         clips: whole clips of the training split.
         rooms: single frames.
         config: steps and batches.
+        stages: those of `tiny_stages` by default.
 
     Returns:
         The checkpoint after the last stage, in float32.
     """
     vocabulary = Vocabulary.from_folder(base)
-    for stage in tiny_stages(config):
-        merged = folder / f"after-{stage.name}"
+    way: list[str] = []
+    for stage in tiny_stages(config) if stages is None else stages:
+        way.append(stage.name)
+        run, merged = (folder / f"{kind}-{'-'.join(way)}" for kind in ("stage", "after"))
         if not merged.exists():
             model = load_model(base).config
             length = stage.steps * stage.batch
             data = TheatreSet(clips, rooms, vocabulary, model, stage.mix, length, config.seed, stage.batch)
             with quick_on_cpu():
-                final = run_stage(stage_config(stage, base, folder / f"stage-{stage.name}", config), data)
+                final = run_stage(stage_config(stage, base, run, config), data)
             merge(final, base, merged, "float32")
         base = merged
     return base

@@ -1,35 +1,73 @@
-"""The optimiser that every stage of the small checkpoint uses: AdamW, a warm-up, a cosine."""
+"""The optimiser of the small tower: Muon for its matrices, AdamW for the rest, a warm-up, a cosine.
+
+Muon (Jordan 2024, in torch since 2.9) makes every update of a matrix an orthogonal one. From scratch the tower tells
+twice as many frames right after the same minute as with AdamW alone (docs/training.md).
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from vispeak_training.tiny_config import TinyConfig
 
+logger = logging.getLogger(__name__)
 
-def one_cycle(
-    parameters: list[nn.Parameter], lr: float, steps: int, config: TinyConfig
-) -> tuple[torch.optim.Optimizer, LRScheduler]:
-    """AdamW whose rate rises linearly, then falls to 2 % as a cosine over `steps`."""
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    warmup = max(1, round(steps * config.warmup_share))
-
-    def factor(done: int) -> float:
-        if done < warmup:
-            return (done + 1) / warmup
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / max(1, steps - warmup))))
-
-    return optimiser, LambdaLR(optimiser, factor)
+_BETAS = (0.9, 0.98)
+_LEAST = 0.02  # share of the rate that is left at the end
 
 
-def step(loss: Tensor, parameters: list[nn.Parameter], optimiser: torch.optim.Optimizer, schedule: LRScheduler) -> None:
-    """One update, gradients clipped to norm 1."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimiser.step()
-    schedule.step()
+class OneCycle:
+    """Trains parameters over a set number of steps; the rates rise linearly, then fall as a cosine.
+
+    Args:
+        hidden: modules whose matrices Muon trains, where this torch has it.
+        others: modules that AdamW trains, as it does the rest of the hidden ones.
+        steps: of the whole training.
+        config: rates, weight decay and warm-up.
+    """
+
+    def __init__(self, hidden: Iterable[nn.Module], others: Iterable[nn.Module], steps: int, config: TinyConfig):
+        inner = [parameter for module in hidden for parameter in module.parameters()]
+        outer = [parameter for module in others for parameter in module.parameters()]
+        self._parameters = inner + outer
+        decay = config.weight_decay
+        matrices = [parameter for parameter in inner if parameter.ndim == 2] if hasattr(torch.optim, "Muon") else []
+        if not matrices:
+            logger.warning(
+                "torch %s has no Muon (2.9 has): AdamW trains everything, which takes longer", torch.__version__
+            )
+        chosen = {id(parameter) for parameter in matrices}
+        rest = [parameter for parameter in self._parameters if id(parameter) not in chosen]
+        self._optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, config.vision_lr, betas=_BETAS, weight_decay=decay)
+        ]
+        if matrices:
+            # the update of a matrix is scaled to the size that AdamW's would have
+            muon = torch.optim.Muon(
+                matrices, config.vision_matrix_lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            )
+            self._optimisers.append(muon)
+        self._steps, self._warmup = steps, max(1, round(steps * config.warmup_share))
+        self._schedules = [LambdaLR(optimiser, self._factor) for optimiser in self._optimisers]
+
+    def step(self, loss: Tensor) -> None:
+        """One update, gradients clipped to norm 1."""
+        for optimiser in self._optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        for optimiser, schedule in zip(self._optimisers, self._schedules, strict=True):
+            optimiser.step()
+            schedule.step()
+
+    def _factor(self, done: int) -> float:
+        if done < self._warmup:
+            return (done + 1) / self._warmup
+        share = min(1.0, (done - self._warmup) / max(1, self._steps - self._warmup))
+        return _LEAST + (1 - _LEAST) * 0.5 * (1 + math.cos(math.pi * share))

@@ -7,8 +7,10 @@ Shapes: B frames, N tokens an image, D width of the language model.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from tqdm import tqdm
 
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_training.pictures import changed, normalised
-from vispeak_training.schedule import one_cycle, step
+from vispeak_training.schedule import OneCycle
 from vispeak_training.theatre.acts import ACTS
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 from vispeak_training.theatre.scene import FINGERTIPS, KEYPOINT_KINDS
@@ -72,9 +74,20 @@ def quick_on_cpu() -> Iterator[None]:
 
 
 def train_vision(
-    model: ViSpeakModel, clips: list[SampledClip], held_out: list[SampledClip], config: TinyConfig
+    model: ViSpeakModel,
+    clips: list[SampledClip],
+    held_out: list[SampledClip],
+    config: TinyConfig,
+    log: Path | None = None,
 ) -> float:
     """Learns which act a frame shows, and where head, hands, elbows, fingertips, ... are.
+
+    Args:
+        model: learns in place.
+        clips: to learn from.
+        held_out: to measure on.
+        config: rates and passes.
+        log: takes a line of JSON a pass.
 
     Returns:
         Held-out accuracy over acts, settled frames only.
@@ -82,33 +95,39 @@ def train_vision(
     frames = Frames(clips)
     torch.manual_seed(config.seed)
     probes = Probes(model.config.language.hidden_size)
-    parts = (model.model.vision_tower, model.model.mm_projector, probes)
-    learning = [parameter for part in parts for parameter in part.parameters()]
     per_epoch = len(frames) // config.vision_batch
-    optimiser, schedule = one_cycle(learning, config.vision_lr, config.vision_epochs * per_epoch, config)
+    hidden = (model.model.vision_tower, model.model.mm_projector)
+    optimiser = OneCycle(hidden, (probes,), config.vision_epochs * per_epoch, config)
+    encode = torch.compile(model.encode_images) if config.compile_tower else model.encode_images
     generator = torch.Generator().manual_seed(config.seed)
     with tqdm(total=config.vision_epochs * per_epoch, desc="vision", disable=None) as bar:
         for epoch in range(config.vision_epochs):
             order = torch.randperm(len(frames), generator=generator)
             losses = []
             for batch in order.split(config.vision_batch)[:per_epoch]:
-                act_loss, place_loss = vision_losses(model, probes, frames, batch, generator)
-                step(act_loss + _PLACE_WEIGHT * place_loss, learning, optimiser, schedule)
+                act_loss, place_loss = vision_losses(encode, probes, frames, batch, generator)
+                optimiser.step(act_loss + _PLACE_WEIGHT * place_loss)
                 losses.append((float(act_loss.detach()), float(place_loss.detach())))
                 bar.update()
-            logger.info("vision epoch %d: acts %.3f, places %.4f", epoch, *np.mean(losses[-200:], axis=0))
+            acts, places = np.mean(losses[-200:], axis=0).tolist()
+            logger.info("vision pass %d: acts %.3f, places %.4f", epoch, acts, places)
+            if log is not None:
+                with log.open("a") as file:
+                    file.write(json.dumps({"pass": epoch, "acts": acts, "places": places}) + "\n")
     return _accuracy(model, probes, held_out)
 
 
 def vision_losses(
-    model: ViSpeakModel, probes: Probes, frames: Frames, batch: Tensor, generator: torch.Generator
+    encode: Callable[[Tensor], Tensor], probes: Probes, frames: Frames, batch: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of acts and of places, over frames seen through other cameras."""
     chosen = batch.numpy()
     pictures, joints = changed(frames.pictures[chosen], frames.joints[chosen], generator)
-    maps = torch.from_numpy(place_maps(joints, pictures.shape[1], model.config.vision.patch_size))
     with quick_on_cpu():
-        acts, places = probes(model.encode_images(normalised(pictures)))
+        rows_BND = encode(normalised(pictures))
+        acts, places = probes(rows_BND)
+    patches = 2 * round(rows_BND.shape[1] ** 0.5)  # a token is a square of 2x2 patches
+    maps = torch.from_numpy(place_maps(joints, pictures.shape[1], pictures.shape[1] // patches))
     truth = frames.labels[batch]
     entropy = functional.cross_entropy(acts, truth, ignore_index=UNSETTLED, label_smoothing=0.05)
     return entropy, functional.binary_cross_entropy_with_logits(places, maps)

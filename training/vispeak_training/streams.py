@@ -28,7 +28,7 @@ _CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
 
 @dataclass(frozen=True)
 class TellingConfig:
-    """How a clip is told; every field is a share, 0 to 1."""
+    """How a clip is told; every field but the last is a share, 0 to 1."""
 
     proactive: float = 1.0  # of samples in which what is seen may call for words
     events: bool = True  # whether the kinds of events are labelled
@@ -36,6 +36,7 @@ class TellingConfig:
     conversation: float = 1.0  # of samples in which the clip's own conversation takes place
     late: tuple[float, ...] = (0.45, 0.35, 0.2)  # of replies that begin at an event's first, second, third frame
     lockstep: float = 0.4  # of samples whose replies run beside the segments that follow, as published
+    at_marker: bool = False  # whether the heads' labels stand at a segment's end marker: an ablation, not a share
 
 
 @dataclass
@@ -44,6 +45,7 @@ class _Tracks:
 
     pad: int
     ahead: int  # reply tokens that are spoken over pads after every event
+    labelled: int = -2  # where in a segment its labels stand: at the last position before the end marker, as published
     user: list[int] = field(default_factory=list)
     agent: list[int] = field(default_factory=list)
     informative: list[int] = field(default_factory=list)
@@ -51,9 +53,9 @@ class _Tracks:
     pending: list[int] = field(default_factory=list)  # reply tokens that wait for a position
 
     def read(self, segment: list[int], called: int = IGNORE, kind: int = IGNORE) -> None:
-        """Appends a segment with the reply under way beside it; labels go to its last token before the end marker."""
+        """Appends a segment with the reply under way beside it, and its labels."""
         self._append(segment)
-        self.informative[-2], self.events[-2] = called, kind
+        self.informative[self.labelled], self.events[self.labelled] = called, kind
 
     def speak(self) -> None:
         """Goes on with the reply over pads."""
@@ -85,7 +87,7 @@ class StreamBuilder:
         telling, vocabulary = self._telling, self._vocabulary
         proactive = rng.random() < telling.proactive
         ahead = 0 if rng.random() < telling.lockstep else SPEAK_AHEAD
-        tracks = _Tracks(vocabulary.pad, ahead)
+        tracks = _Tracks(vocabulary.pad, ahead, -1 if telling.at_marker else -2)
         tracks.read(self._segment(SYSTEM_PROMPTS["vispeak" if proactive else "online"]))
         turns = self._turns(clip, rng)
         acts = [ACTS[label] if label != UNSETTLED else None for label in clip.labels]

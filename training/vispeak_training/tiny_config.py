@@ -11,9 +11,11 @@ class TinyConfig:
 
     image_size: int = 128  # pixels
     patch_size: int = 16  # pixels
-    vision_epochs: int = 18  # passes over the frames
+    vision_epochs: int = 24  # passes over the frames
     vision_batch: int = 64  # frames
-    vision_lr: float = 1e-3
+    vision_lr: float = 1e-3  # of the tower's vectors
+    vision_matrix_lr: float = 1e-2  # of its matrices (Muon)
+    compile_tower: bool = False  # for its training; needs a C++ compiler and takes two thirds of the time
     warmup_share: float = 0.05  # of the tower's steps
     weight_decay: float = 0.02
     align_steps: int = 1200  # stage 1a

@@ -51,7 +51,7 @@ def wave(rng: np.random.Generator, look: Look, held_out: bool, side: str = "") -
         "high": (out + 0.1, -0.1, 0.78 * h),
         "far": (out + 0.2, -0.3, 0.64 * h),
         "both": (out + 0.15, -0.1, 0.7 * h),
-    }[variant]
+    }[variant] + rng.normal(0, 0.03, 3)
     shapes = both_hands("relaxed") | {k: v for raised in sides for k, v in shape_pose(raised, "five").items()}
 
     def pose(t: float) -> dict[str, float]:
@@ -89,12 +89,13 @@ def goodbye_wave(rng: np.random.Generator, look: Look, held_out: bool) -> Perfor
 
 
 def goodbye_bow(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
-    """One bow or several, hands at the sides or before the belly."""
+    """One bow or several, arms hanging, or one hand before the belly; held-out figures have both there."""
     deep, length, h = rng.uniform(38, 60), rng.uniform(1.6, 2.4), look.height
     arms = both_hands("flat")
-    if held_out:
-        for side, sign in SIDES.items():
-            arms |= aim(side, (sign * 0.03, -0.2, 0.08 * h), (-sign, -0.1, -0.4), (0, 1, 0), look)
+    before = tuple(SIDES) if held_out else (side_of(rng),) if rng.random() < 0.5 else ()
+    for side in before:
+        sign = SIDES[side]
+        arms |= aim(side, (sign * 0.03, -0.2, 0.08 * h), (-sign, -0.1, -0.4), (0, 1, 0), look)
 
     def pose(t: float) -> dict[str, float]:
         down = math.sin(math.pi * (t % length) / length) ** 0.6 if t >= 0 else 0.0
@@ -107,7 +108,7 @@ def goodbye_bow(rng: np.random.Generator, look: Look, held_out: bool) -> Perform
 def _stop_palm(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     """A palm pushed towards the camera."""
     sides = tuple(SIDES) if held_out and rng.random() < 0.5 else (side_of(rng),)
-    h, out, high = look.height, rng.uniform(0.06, 0.16), rng.uniform(0.3, 0.4)
+    h, out, high = look.height, rng.uniform(0.04, 0.2), rng.uniform(0.26, 0.44)
     pose = {k: v for side in sides for k, v in shape_pose(side, "flat").items()}
     for side in sides:
         wrist = (SIDES[side] * out, -0.5 * h, high * h)
@@ -136,7 +137,7 @@ def _finger_on_lips(rng: np.random.Generator, look: Look, held_out: bool) -> Per
     side = side_of(rng)
     sign, size = SIDES[side], look.hand * (0.6 + 0.4 * look.height)
     wrist = (sign * 0.035, -0.17, NECK * look.height + 0.055 - 0.15 * size)
-    turned = (-sign, -0.5, 0) if held_out else (-sign, 0.5, 0)
+    turned = (-sign, -0.5 if held_out else rng.uniform(-0.2, 0.8), 0)
     arm = aim(side, wrist, (-sign * 0.12, 0.02, 1), turned, look, 0.8)
     return _held(shape_pose(side, "one") | arm | {"turn": 0.0, "nod": 4.0}, rng, 0.3)
 
@@ -193,11 +194,11 @@ def _thumb(up: bool) -> Maker:
 
 
 def _sign_place(rng: np.random.Generator, look: Look, sign: float, held_out: bool) -> tuple[float, float, float]:
-    """Where a sign is shown: before the chest or beside the head; held-out ones in between, nearer to the camera."""
+    """Where a sign is shown: from before the chest to beside the head; held-out ones are nearer to the camera."""
     h, out = look.height, SHOULDER[0] * look.girth
-    jitter = rng.normal(0, 0.015, 3)
-    places = [(0.16, -0.33, 0.28 * h), (min(out + 0.12, 0.32), -0.22, 0.42 * h)]
-    x, y, z = (0.23, -0.4 * h, 0.36 * h) if held_out else places[int(rng.random() < 0.5)]
+    jitter, share = rng.normal(0, 0.015, 3), rng.random()
+    chest, head = np.array([0.16, -0.33, 0.28 * h]), np.array([min(out + 0.12, 0.32), -0.22, 0.42 * h])
+    x, y, z = (0.23, -0.4 * h, 0.36 * h) if held_out else chest + share * (head - chest)
     return sign * (x + jitter[0]), y + jitter[1], z + jitter[2]
 
 
@@ -222,7 +223,7 @@ def _folded_hands(rng: np.random.Generator, look: Look, held_out: bool) -> Perfo
 def _salute(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     side = side_of(rng)
     sign, h = SIDES[side], look.height
-    size, face = look.hand * (0.6 + 0.4 * h), (-0.9 if held_out else -0.3)
+    size, face = look.hand * (0.6 + 0.4 * h), (-0.9 if held_out else rng.uniform(-0.6, 0.1))
     wrist = (sign * (0.07 + 0.17 * size), -0.12, NECK * h + 0.1)
     arm = aim(side, wrist, (-sign * 0.88, 0.0, 0.45), (0, face, -1), look, 1.0, 0.1)
     return _held(shape_pose(side, "flat") | arm | {"turn": 0.0}, rng, 0.3)
