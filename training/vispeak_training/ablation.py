@@ -19,6 +19,7 @@ from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.encoders import Segment
 from vispeak_node.runtime.outputs import Output
+from vispeak_node.runtime.requests import Steps
 from vispeak_node.runtime.session import Session
 from vispeak_training.calibrate import GRID, calibrate
 from vispeak_training.measure import measure
@@ -40,7 +41,7 @@ COLUMNS = {  # of the table -> of a measurement
 class MarkerSession(Session):
     """Reads the heads at the segment's end marker instead of its last content position."""
 
-    def _decide(self, segment: Segment, visual_1D: Tensor, end_1D: Tensor) -> list[Output]:
+    def _decide(self, segment: Segment, visual_1D: Tensor, end_1D: Tensor) -> Steps[list[Output]]:
         return super()._decide(segment, end_1D, end_1D)
 
 

@@ -129,7 +129,10 @@ def stage_config(stage: TinyStage, base: Path, output: Path, config: TinyConfig)
         focal_weight=_FOCAL_WEIGHT,
         event_weight=_EVENT_WEIGHT,
         learning_rate=stage.rate,
-        projector_learning_rate=None,
+        projector_learning_rate=config.projector_lr,
+        # no clipping: small weights before the large rows of the tower have gradients that would shrink all others,
+        # and only where there are pictures
+        max_gradient_norm=1e4,
         batch_size=stage.batch,
         accumulation=1,
         max_steps=stage.steps,

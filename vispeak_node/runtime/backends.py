@@ -21,6 +21,7 @@ from vispeak_node.runtime.machine import TOOLKITS, gpu_name, is_installed, toolk
 from vispeak_node.runtime.onnx_backend import OnnxBackend
 from vispeak_node.runtime.sidecar import Setting, Sidecar, check_sidecar, encoder_path, read_sidecar
 from vispeak_node.runtime.tensorrt_backend import TensorRTBackend
+from vispeak_node.runtime.transfer import send
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class TorchVision:
 
     def run(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """See `Backend`."""
-        pixels_BSSC = inputs.to(self._model.device).float() * (1 / 255)
+        pixels_BSSC = send(inputs, self._model.device).float() * (1 / 255)
         pixels_BCSS = ((pixels_BSSC - self._mean) / self._std).permute(0, 3, 1, 2).to(self._model.dtype)
         features_BNF = pool(self._model.model.vision_tower(pixels_BCSS), self._model.config.pooling_size)
         return self._model.model.mm_projector(features_BNF), features_BNF
@@ -67,7 +68,7 @@ class TorchAudio:
 
     def run(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """See `Backend`."""
-        return (self._model.encode_sound(inputs.to(self._model.device, self._model.dtype)),)
+        return (self._model.encode_sound(send(inputs, self._model.device).to(self._model.dtype)),)
 
 
 @dataclass(frozen=True)

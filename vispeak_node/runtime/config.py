@@ -45,6 +45,7 @@ class SessionConfig:
     engines: str = ""  # folder of exported encoders (vispeak-export); empty for none
     vision_backend: str = "auto"  # what runs the vision encoder: auto, torch, onnx or tensorrt
     audio_backend: str = "auto"  # what runs the audio encoder: likewise
+    graphs: str = "auto"  # passes as CUDA graphs: auto (on a GPU), static (the same passes, not captured), or off
 
     def __post_init__(self) -> None:
         if self.system_prompt not in SYSTEM_PROMPTS:
@@ -57,6 +58,8 @@ class SessionConfig:
             raise ValueError(f"prefill_order {self.prefill_order!r} is unknown; use trained or reference")
         if self.memory not in ("none", "window", "pyramid"):
             raise ValueError(f"memory {self.memory!r} is unknown; use none, window or pyramid")
+        if self.graphs not in ("auto", "static", "off"):
+            raise ValueError(f"graphs {self.graphs!r} is unknown; use auto, static or off")
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")

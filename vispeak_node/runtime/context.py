@@ -15,13 +15,17 @@ from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.encoders import Segment
+from vispeak_node.runtime.graphs import static_passes
+from vispeak_node.runtime.requests import PassRequest, Steps
 from vispeak_node.runtime.ring import Budget, Part, RingCache, Unit
+from vispeak_node.runtime.runner import drive
+from vispeak_node.runtime.transfer import send
 
 _MOST_REPLY_POSITIONS = 512  # as StreamingVLM keeps text (arXiv 2510.09608)
 
 
 class Context:
-    """One stream's context.
+    """One stream's context. What reads into it is given as steps that ask for passes; `read` does them at once.
 
     Args:
         model: from `load_model`.
@@ -35,6 +39,7 @@ class Context:
         self._reference_order = config.prefill_order == "reference"
         self._pad_1D = model.embed(torch.tensor([vocabulary.pad], device=model.device)).detach()
         self.cache = RingCache(model.config.language, budget, model.dtype, model.device)
+        self._static = static_passes(model, self.cache, config.graphs)
         self.clear()
 
     def clear(self) -> None:
@@ -87,25 +92,25 @@ class Context:
             self.cache.discard(self._temporary)
             self._temporary = None
 
-    def read(
+    def reading(
         self,
         user_TD: Tensor,
-        wanted: int | None = None,
+        wanted: int = 1,
         prefill: bool = False,
         plan: Sequence[tuple[Unit, int]] | None = None,
         evict: bool = True,
-    ) -> Tensor:
+    ) -> Steps[Tensor]:
         """Reads user positions with the owed agent tokens beside the first of them and silence beside the rest.
 
         Args:
             user_TD: rows of the user stream.
-            wanted: only the last so many hidden states are needed.
+            wanted: so many of the last hidden states are needed.
             prefill: whether this is a past read in one pass.
             plan: units of the positions; without, spoken ones are the reply's and the others the segment's.
             evict: whether older units may leave for it.
 
         Returns:
-            Final hidden states of these positions, [T, D], or of the last `wanted` of them.
+            Final hidden states of the last positions, [wanted, D].
         """
         extra = self.owed_pads
         if extra:
@@ -114,18 +119,22 @@ class Context:
         agent_TD = self._pad_1D.expand(count, -1)
         spoken = len(self.owed)
         if spoken:
-            ids = torch.tensor(self.owed, dtype=torch.long, device=self._model.device)
+            ids = send(torch.tensor(self.owed, dtype=torch.long), self._model.device)
             agent_TD = torch.cat([self._model.embed(ids), agent_TD[spoken:]])
         self.owed, self.owed_pads = [], 0
         start = self.cache.place(self._plan(count, max(spoken, extra)) if plan is None else plan, evict)
         if prefill and self._reference_order:
             agent_TD, user_TD = user_TD, agent_TD
-        embeds_1TD = self._model.combine(agent_TD, user_TD)[None]
-        hidden_1TD = self._model.forward_embeds(embeds_1TD, start, self.cache, wanted)
-        return hidden_1TD[0] if wanted else hidden_1TD[0, extra:]
+        embeds_TD = self._model.combine(agent_TD, user_TD)
+        hidden_TD: Tensor = yield PassRequest(embeds_TD, start, self.cache, wanted, self._static)
+        return hidden_TD
 
-    def prefill(self, segments: Sequence[Segment], wanted: int) -> Tensor:
-        """Reads a prompt and a past in one pass; as `read`.
+    def read(self, user_TD: Tensor, plan: Sequence[tuple[Unit, int]] | None = None) -> None:
+        """Reads user positions at once, without batching; see `reading`."""
+        drive(self._model, self.reading(user_TD, plan=plan))
+
+    def prefilling(self, segments: Sequence[Segment], wanted: int) -> Steps[Tensor]:
+        """Reads a prompt and a past in one pass; as `reading`.
 
         Raises:
             ValueError: the past is too long for one pass.
@@ -138,7 +147,12 @@ class Context:
         units = [Unit(Part.WINDOW if index else Part.PINNED, segment.stamp) for index, segment in enumerate(segments)]
         plan = [(unit, segment.user_TD.shape[0]) for unit, segment in zip(units, segments, strict=True)]
         self._segment = units[-1] if len(units) > 1 else None
-        return self.read(torch.cat([segment.user_TD for segment in segments]), wanted, prefill=True, plan=plan)
+        rows_TD = torch.cat([segment.user_TD for segment in segments])
+        return (yield from self.reading(rows_TD, wanted, prefill=True, plan=plan))
+
+    def prefill(self, segments: Sequence[Segment]) -> None:
+        """Reads a prompt and a past at once; see `prefilling`."""
+        drive(self._model, self.prefilling(segments, wanted=1))
 
     def read_temporary(self, segments: Sequence[Segment]) -> None:
         """Reads segments that stay until `drop_question`, while the agent says nothing."""
@@ -146,7 +160,7 @@ class Context:
         owed, self.owed, owed_pads, self.owed_pads = self.owed, [], self.owed_pads, 0
         rows_TD = torch.cat([segment.user_TD for segment in segments])
         self._temporary = Unit(Part.TEMPORARY, segments[0].stamp)
-        self.read(rows_TD, wanted=1, plan=[(self._temporary, rows_TD.shape[0])])
+        self.read(rows_TD, plan=[(self._temporary, rows_TD.shape[0])])
         self.owed, self.owed_pads = owed, owed_pads
 
     def read_reply(self, token_ids: Sequence[int], stamp: int) -> None:
@@ -154,9 +168,9 @@ class Context:
         self.owed = list(token_ids)[-self.cache.budget.replies :]
         if self.owed:
             self.begin_reply(stamp)
-            self.read(self._pad_1D.expand(len(self.owed), -1), wanted=1)
+            self.read(self._pad_1D.expand(len(self.owed), -1))
 
-    def fork(self, steps: Sequence[tuple[Tensor, int | None]]) -> Tensor:
+    def fork(self, steps: Sequence[tuple[Tensor, int | None]]) -> Steps[Tensor]:
         """Reads on and forgets it: the context is as it was before.
 
         Args:
@@ -170,7 +184,8 @@ class Context:
         hidden_TD = torch.empty(0)
         for rows_TD, token in steps:
             self.owed = self.owed if token is None else [token]
-            hidden_TD = self.read(rows_TD, 1, plan=[(fork, rows_TD.shape[0] + self.owed_pads)], evict=False)
+            plan = [(fork, rows_TD.shape[0] + self.owed_pads)]
+            hidden_TD = yield from self.reading(rows_TD, plan=plan, evict=False)
         self.cache.discard(fork)
         self.cache.rewind(position)
         self.owed, self.owed_pads = owed, owed_pads

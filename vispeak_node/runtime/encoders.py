@@ -14,6 +14,9 @@ from vispeak_node.model.preprocess import resize
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.backends import Backends
+from vispeak_node.runtime.requests import FrameRequest, SoundRequest, Steps
+from vispeak_node.runtime.runner import drive
+from vispeak_node.runtime.transfer import send
 from vispeak_node.stream.events import Event, ImageEvent, ResetEvent, SoundEvent, TextEvent
 
 
@@ -57,22 +60,28 @@ class SegmentEncoder:
 
     def embed(self, ids: list[int]) -> Tensor:
         """Token ids to embeddings [T, D]."""
-        return self._model.embed(torch.tensor(ids, dtype=torch.long, device=self._model.device))
+        return self._model.embed(send(torch.tensor(ids, dtype=torch.long), self._model.device))
 
     def prompt(self, text: str, stamp: int) -> Segment:
         """The system prompt, which is a segment like any other."""
         return Segment(Kind.PROMPT, stamp, torch.cat([self.embed(self._vocabulary.encode(text)), self._end_1D]))
 
     def segment(self, event: Event) -> Segment:
-        """One event's rows.
+        """One event's rows, with the encoders run for it alone; see `encoding`."""
+        return drive(self._model, self.encoding(event))
+
+    def encoding(self, event: Event) -> Steps[Segment]:
+        """One event's rows, by steps that ask for an encoder.
 
         Raises:
             ValueError: a question is empty or too long, an image or sound is malformed.
         """
         if isinstance(event, ImageEvent):
-            return self._close(Kind.IMAGE, event.stamp, *self._image(event))
+            rows_TD, features_NF = yield FrameRequest(self._frame(event), self._backends)
+            return self._close(Kind.IMAGE, event.stamp, rows_TD, features_NF)
         if isinstance(event, SoundEvent):
-            return self._close(Kind.SOUND, event.stamp, self._sound(event))
+            rows_TD = yield SoundRequest(self._fbank(event), self._backends)
+            return self._close(Kind.SOUND, event.stamp, rows_TD)
         if isinstance(event, TextEvent):
             return self._close(Kind.TEXT, event.stamp, self._text(event))
         assert not isinstance(event, ResetEvent), "a reset has no rows"
@@ -90,16 +99,13 @@ class SegmentEncoder:
     def _close(self, kind: Kind, stamp: int, rows_TD: Tensor, features_NF: Tensor | None = None) -> Segment:
         return Segment(kind, stamp, torch.cat([rows_TD, self._end_1D]), features_NF)
 
-    def _image(self, event: ImageEvent) -> tuple[Tensor, Tensor]:
-        """A frame's rows [N, D] and the features that they were projected from [N, F]."""
+    def _frame(self, event: ImageEvent) -> Tensor:
+        """uint8 [S, S, C], as the vision encoder wants it."""
         config = self._model.config
-        frame_SSC = np.array(resize(event.image, config.vision.image_size, config.image_aspect_ratio))
-        rows_1ND, features_1NF = self._backends.encode_images(torch.from_numpy(frame_SSC)[None])
-        return rows_1ND[0], features_1NF[0]
+        return torch.from_numpy(np.array(resize(event.image, config.vision.image_size, config.image_aspect_ratio)))
 
-    def _sound(self, event: SoundEvent) -> Tensor:
-        features_TM = torch.from_numpy(fbank(event.samples, self._model.config.audio))
-        return self._backends.encode_sound(features_TM[None])[0]
+    def _fbank(self, event: SoundEvent) -> Tensor:
+        return torch.from_numpy(fbank(event.samples, self._model.config.audio))
 
     def _text(self, event: TextEvent) -> Tensor:
         ids = self._vocabulary.encode_user_text(event.text)

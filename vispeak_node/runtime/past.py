@@ -77,7 +77,7 @@ class Past:
 
     def replay(self, context: Context, prompt: Segment) -> None:
         """Reads prompt, dialogue and the window's frames into an empty context, in order of time."""
-        context.prefill([prompt], wanted=1)
+        context.prefill([prompt])
         entries: list[tuple[int, int, Frame | Turn]] = [(frame.stamp, 0, frame) for frame in self.memory.recent()]
         entries += [(turn.stamp, 2 if turn.is_reply else 1, turn) for turn in self.dialogue]
         for stamp, _, entry in sorted(entries, key=lambda entry: entry[:2]):
@@ -89,7 +89,7 @@ class Past:
             else:
                 segment = self._encoder.remembered(stamp, entry.features_NF)
             context.begin_segment(segment)
-            context.read(segment.user_TD, wanted=1)
+            context.read(segment.user_TD)
 
     @property
     def newest(self) -> int | None:

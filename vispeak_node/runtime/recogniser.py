@@ -12,6 +12,7 @@ from torch import Tensor
 from vispeak_node.model.subtasks import NONE
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.requests import Steps
 
 OPTIONS = (  # label, what the model reads
     ("visual_wake_up", "Someone greets the assistant with a gesture, such as waving"),
@@ -37,7 +38,7 @@ class Recognised:
 
 UNKNOWN = Recognised("", 0.0)
 # reads rows of the user stream with agent tokens beside the first of them, and forgets them after the call
-Fork = Callable[[list[tuple[Tensor, int | None]]], Tensor]
+Fork = Callable[[list[tuple[Tensor, int | None]]], Steps[Tensor]]
 
 
 class Recogniser:
@@ -56,7 +57,7 @@ class Recogniser:
         self._model, self._vocabulary = model, vocabulary
         self._letters = [vocabulary.encode(letter) for letter in _LETTERS]
         self.by_options = method == "options" or (method == "auto" and model.event_head is None)
-        self._head = method == "auto" and model.event_head is not None
+        self.by_event_head = method == "auto" and model.event_head is not None
         if any(len(ids) != 1 for ids in self._letters):
             if method == "options":
                 raise ValueError("this checkpoint's tokenizer has no token for each of the letters A to H")
@@ -71,20 +72,17 @@ class Recogniser:
         """Positions that a fork of `by_asking` reads; 0 if it never asks."""
         return len(self._question) + 1 if self.by_options else 0
 
-    def probabilities(self, visual_1D: Tensor) -> tuple[tuple[str, float], ...]:
-        """Of every class of the event head at one position; empty without a head."""
-        if not self._head:
-            return ()
-        shares = self._model.events(visual_1D)[0].float().softmax(-1).tolist()
-        return tuple(zip(self._model.config.event_labels, shares, strict=True))
+    def named(self, shares: tuple[float, ...]) -> tuple[tuple[str, float], ...]:
+        """The event head's probabilities with its labels; empty without a head."""
+        return tuple(zip(self._model.config.event_labels, shares, strict=True)) if shares else ()
 
     def recognise(
         self, probabilities: tuple[tuple[str, float], ...], embed: Callable[[list[int]], Tensor], fork: Fork
-    ) -> Recognised:
+    ) -> Steps[Recognised]:
         """By the head where there are its probabilities, else by asking where that is wanted; see the two."""
         if probabilities:
             return self.by_head(probabilities)
-        return self.by_asking(embed, fork) if self.by_options else UNKNOWN
+        return (yield from self.by_asking(embed, fork)) if self.by_options else UNKNOWN
 
     def by_head(self, probabilities: tuple[tuple[str, float], ...]) -> Recognised:
         """The likeliest event, given that the moment calls for words."""
@@ -95,7 +93,7 @@ class Recogniser:
         label, share = max(events, key=lambda entry: entry[1])
         return Recognised(label, share / whole)
 
-    def by_asking(self, embed: Callable[[list[int]], Tensor], fork: Fork) -> Recognised:
+    def by_asking(self, embed: Callable[[list[int]], Tensor], fork: Fork) -> Steps[Recognised]:
         """The option that the model chooses after what it has seen.
 
         Args:
@@ -103,7 +101,8 @@ class Recogniser:
             fork: reads (rows, agent token beside the first of them) one after the other without keeping them; gives
                 the last hidden state, [1, D].
         """
-        hidden_1D = fork([(embed(self._question), None), (embed([self._vocabulary.pad]), self._vocabulary.answer_text)])
+        pad_1D = embed([self._vocabulary.pad])
+        hidden_1D = yield from fork([(embed(self._question), None), (pad_1D, self._vocabulary.answer_text)])
         logits_L = self._model.lm_head(hidden_1D)[0][[ids[0] for ids in self._letters]]
         return self.by_head(
             tuple(zip([label for label, _ in OPTIONS], logits_L.float().softmax(-1).tolist(), strict=True))

@@ -5,6 +5,8 @@ attention sees a row if its position is not behind the query's, so rows need no 
 stay as they were stored, rotated by float64 angles (exact for positions up to 2^53). Only pinned rows are rotated anew,
 from float32 copies of their unrotated keys, so that they stay just before the oldest position kept.
 
+What says where things lie is kept on the host; the device gets it with a pass, so that no pass waits for the device.
+
 Shape legend: B batch (1), K key-value heads, T positions of a call, S rows in use, C rows of a buffer, E head width.
 """
 
@@ -20,9 +22,11 @@ import torch
 from torch import Tensor
 
 from vispeak_node.model.config import LanguageConfig
-from vispeak_node.model.language import rotary_angles, rotate
+from vispeak_node.model.language import Angles, rotary_angles, rotate
+from vispeak_node.runtime.transfer import send
 
 _FREE = 2**62  # position of a row that holds nothing: behind every query
+_ALIGNMENT = 16  # rows of a buffer are a multiple, as attention kernels want their masks
 
 
 class Part(Enum):
@@ -100,11 +104,14 @@ class RingCache:
     ) -> None:
         self.budget = budget
         self._config = config
-        shape = (1, config.num_kv_heads, budget.rows, config.head_dim)
+        self._device = torch.device(device)
+        self.scratch = budget.rows  # a row for what nobody reads: nothing is ever visible there
+        capacity = (budget.rows // _ALIGNMENT + 1) * _ALIGNMENT
+        shape = (1, config.num_kv_heads, capacity, config.head_dim)
         # zeros, not empty: a masked row has no weight, but 0 times NaN is NaN
         self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
         self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
-        self._positions_C = torch.full((budget.rows,), _FREE, dtype=torch.long, device=device)
+        self._positions_C = torch.full((capacity,), _FREE, dtype=torch.long)  # on the host
         self.num_left = 0  # segments and replies that had to leave
         self.clear()
 
@@ -116,7 +123,8 @@ class RingCache:
         self._in_order = True  # rows 0..high-1 are all in use, in order of position
         self._high = 0  # rows that were ever in use
         self.next_position = start
-        self._placed = torch.empty(0, dtype=torch.long)
+        self._placed_T = torch.empty(0, dtype=torch.long)
+        self._on_device: Tensor | None = None  # the same, once a layer asked for it
         self._mask_TS: Tensor | None = None
 
     def __len__(self) -> int:
@@ -127,6 +135,20 @@ class RingCache:
     def num_bytes(self) -> int:
         """Of keys and values; the same at any age."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self._keys + self._values)
+
+    @property
+    def positions(self) -> Tensor:
+        """Position of every row, int64 [C] on the host; what is free lies behind all that will ever be asked for."""
+        return self._positions_C
+
+    @property
+    def placed(self) -> Tensor:
+        """Rows of the present pass, int64 [T] on the host."""
+        return self._placed_T
+
+    def buffers(self, layer: int) -> tuple[Tensor, Tensor]:
+        """All rows of a layer's keys and values, [1, K, C, E] each."""
+        return self._keys[layer], self._values[layer]
 
     @property
     def oldest_stamp(self) -> int | None:
@@ -163,23 +185,27 @@ class RingCache:
             taken += rows
             self.next_position += count
         self._high = max(self._high, max(taken) + 1)
-        self._placed = torch.tensor(taken, dtype=torch.long, device=self._positions_C.device)
-        positions_T = torch.arange(start, self.next_position, device=self._positions_C.device)
-        self._positions_C[self._placed] = positions_T
-        self._mask_TS = None
-        if not self._in_order:
-            self._mask_TS = self._positions_C[None, : self._high] <= positions_T[:, None]
+        self._placed_T = torch.tensor(taken, dtype=torch.long)
+        self._positions_C[self._placed_T] = torch.arange(start, self.next_position)
+        self._on_device = self._mask_TS = None
         return start
 
     def append(self, layer: int, keys_BKTE: Tensor, values_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """See `KeyValueCache.append`; rows in use and free ones, [1, K, S, E] each, told apart by `visible`."""
-        self._keys[layer].index_copy_(2, self._placed, keys_BKTE)
-        self._values[layer].index_copy_(2, self._placed, values_BKTE)
+        if self._on_device is None:
+            self._on_device = send(self._placed_T, self._device)
+        self._keys[layer].index_copy_(2, self._on_device, keys_BKTE)
+        self._values[layer].index_copy_(2, self._on_device, values_BKTE)
         return self._keys[layer][:, :, : self._high], self._values[layer][:, :, : self._high]
 
     def visible(self, wanted: int) -> Tensor | None:
         """See `MaskedCache.visible`."""
-        return None if self._mask_TS is None else self._mask_TS[-wanted:]
+        if self._in_order:
+            return None
+        if self._mask_TS is None:
+            positions_S = send(self._positions_C[: self._high], self._device)
+            self._mask_TS = positions_S <= send(self._positions_C[self._placed_T], self._device)[:, None]
+        return self._mask_TS[-wanted:]
 
     def reserve(self, num_positions: int) -> None:
         """Lets segments leave now, so that a whole one of this length fits."""
@@ -271,7 +297,7 @@ class RingCache:
             self._high -= len(rows)  # the newest ones: what remains is in order
         else:
             self._in_order = False
-        self._positions_C[torch.tensor(rows, device=self._positions_C.device)] = _FREE
+        self._positions_C[torch.tensor(rows)] = _FREE
         for row in rows:
             heapq.heappush(self._free, row)
 
@@ -287,14 +313,18 @@ class RingCache:
             start += count
 
     def _rotate_anew(self, unit: Unit, first: int) -> None:
-        rows = torch.tensor(unit.rows, device=self._positions_C.device)
-        count = len(unit.rows)
+        count, host_rows = len(unit.rows), torch.tensor(unit.rows)
+        rows = send(host_rows, self._device)
         if unit.raw_LKTE is None:
             stored = torch.stack([keys[0, :, rows].float() for keys in self._keys])
-            cosines, sines = rotary_angles(self._config, unit.first, count, stored)
+            cosines, sines = self._angles(unit.first, count)
             unit.raw_LKTE = rotate(stored, (cosines, -sines))
-        turned_LKTE = rotate(unit.raw_LKTE, rotary_angles(self._config, first, count, unit.raw_LKTE))
+        turned_LKTE = rotate(unit.raw_LKTE, self._angles(first, count))
         for keys, turned_KTE in zip(self._keys, turned_LKTE, strict=True):
             keys[0, :, rows] = turned_KTE.to(keys.dtype)
-        self._positions_C[rows] = torch.arange(first, first + count, device=rows.device)
+        self._positions_C[host_rows] = torch.arange(first, first + count)
         unit.first = first
+
+    def _angles(self, start: int, count: int) -> Angles:
+        cosines, sines = rotary_angles(self._config, start, count, torch.empty(0))
+        return send(cosines, self._device), send(sines, self._device)

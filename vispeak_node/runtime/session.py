@@ -5,6 +5,9 @@ is one causal pass. While it speaks the two streams run in lockstep: the token c
 input at position p+1, next to whatever the user stream holds there. This computes what the published token-by-token
 loop computes.
 
+The work on an event is a generator that asks for encoders, passes and heads (`requests`), so that several sessions can
+be driven side by side (`group`).
+
 Shape legend: T positions, D hidden.
 """
 
@@ -24,11 +27,13 @@ from vispeak_node.runtime.backends import Backends
 from vispeak_node.runtime.config import CHANGEABLE, SessionConfig
 from vispeak_node.runtime.context import Context, build_budget
 from vispeak_node.runtime.encoders import Kind, Segment, SegmentEncoder
-from vispeak_node.runtime.first_word import first_word
+from vispeak_node.runtime.first_word import begins_answer
 from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
 from vispeak_node.runtime.past import Past
-from vispeak_node.runtime.recogniser import UNKNOWN, Recognised, Recogniser
-from vispeak_node.runtime.reply import RecentReplies, Reply
+from vispeak_node.runtime.recogniser import Recogniser
+from vispeak_node.runtime.requests import HeadRequest, Reading, Steps
+from vispeak_node.runtime.runner import drive
+from vispeak_node.runtime.speech import Speech
 from vispeak_node.runtime.trigger import TriggerWindow
 from vispeak_node.stream.events import Event, ResetEvent, nanoseconds
 
@@ -72,8 +77,8 @@ class Session:
         temporary = self._recogniser.num_positions + 1 + self.past.memory.num_recall_positions
         self._context = Context(model, vocabulary, self.config, dataclasses.replace(budget, temporary=temporary))
         self._trigger = TriggerWindow(self.config)
-        self._recent = RecentReplies(self.config.duplicate_window)
-        self._num_replies = 0
+        window = self.config.duplicate_window
+        self._speech = Speech(vocabulary, self._context, self._trigger, self.past.dialogue, window)
         self._now = 0  # ns, the newest event
         self._forget()
 
@@ -104,22 +109,29 @@ class Session:
         Raises:
             ValueError: the event is malformed or too long; the session is as it was before.
         """
+        return drive(self.model, self.pushing(event))
+
+    def pushing(self, event: Event) -> Steps[list[Output]]:
+        """The steps of `push`, for who drives several sessions, in `torch.inference_mode`.
+
+        Raises:
+            ValueError: as `push`, before the first pass.
+        """
         if isinstance(event, ResetEvent):
             return self.reset(event.stamp)
-        with torch.inference_mode():
-            segment = self._encoder.segment(event)
-            self._context.check(segment)
-            if not len(self._context):
-                self._context.prefill([self._prompt(segment.stamp)], wanted=1)
-            self.past.meet_clock(segment.stamp)
-            self._now = max(self._now, segment.stamp)
-            if segment.kind is Kind.TEXT:
-                self._remember(segment.stamp)
-            self._context.begin_segment(segment)
-            self._note_question(segment)
-            self.past.add(event, segment)
-            outputs = self._listen(segment) if self._reply is None else self._speak_through(segment)
-            return outputs + self._speak_ahead(self.config.speak_ahead)
+        segment = yield from self._encoder.encoding(event)
+        self._context.check(segment)
+        if not len(self._context):
+            yield from self._context.prefilling([self._prompt(segment.stamp)], wanted=1)
+        self.past.meet_clock(segment.stamp)
+        self._now = max(self._now, segment.stamp)
+        if segment.kind is Kind.TEXT:
+            self._remember(segment.stamp)
+        self._context.begin_segment(segment)
+        self._note_question(segment)
+        self.past.add(event, segment)
+        outputs = yield from (self._speak_through(segment) if self.speaking else self._listen(segment))
+        return outputs + (yield from self._speak_ahead(self.config.speak_ahead))
 
     def prefill(self, events: Iterable[Event], agent_ids: Sequence[int] = ()) -> list[Output]:
         """Reads a past in one pass and decides at its end only, as published inference begins.
@@ -134,45 +146,28 @@ class Session:
         """
         if len(self._context):
             raise ValueError("prefill must come before the first push")
-        with torch.inference_mode():
-            events = list(events)
-            segments = [self._encoder.segment(event) for event in events]
-            stamp = segments[0].stamp if segments else 0
-            segments.insert(0, self._prompt(stamp))
-            last = segments[-1]
-            self._context.owed = list(agent_ids)[: sum(segment.user_TD.shape[0] for segment in segments)]
-            try:
-                hidden_TD = self._context.prefill(segments, wanted=2)
-            except ValueError:
-                self._context.owed = []
-                raise
-            self._now = last.stamp
-            for event, segment in zip(events, segments[1:], strict=True):
-                self.past.add(event, segment)
-            self._note_question(last)
-            if last.kind is Kind.PROMPT:
-                return []
-            return self._decide(last, hidden_TD[-2:-1], hidden_TD[-1:]) + self._speak_ahead(self.config.speak_ahead)
+        return drive(self.model, self._prefilling(list(events), agent_ids))
 
     def finish(self) -> list[Output]:
         """The stream ends: a reply under way is spoken to its end over `finish_padding` positions."""
-        with torch.inference_mode():
-            outputs = self._speak_ahead(self.config.finish_padding)
-            if self._reply is not None:
-                outputs += self._end_reply(interrupted=True)
-            return outputs
+        return drive(self.model, self.finishing())
+
+    def finishing(self) -> Steps[list[Output]]:
+        """The steps of `finish`."""
+        outputs = yield from self._speak_ahead(self.config.finish_padding)
+        return outputs + self._end_reply()
 
     def reset(self, stamp: int | None = None) -> list[Output]:
         """Forgets everything but the system prompt, memory and dialogue too; a reply under way is cut."""
         self._now = self._now if stamp is None else stamp
-        outputs: list[Output] = [] if self._reply is None else self._end_reply(interrupted=True)
+        outputs = self._end_reply()
         self._forget()
         self.past.clear()
         return outputs
 
     def rebuild(self) -> list[Output]:
         """Makes the context anew from memory and dialogue: after a restart, or a failure in the midst of a pass."""
-        outputs: list[Output] = [] if self._reply is None else self._end_reply(interrupted=True)
+        outputs = self._end_reply()
         now = self._now
         self._forget()
         self._now = now
@@ -205,7 +200,7 @@ class Session:
     @property
     def speaking(self) -> bool:
         """Whether a reply is under way."""
-        return self._reply is not None
+        return self._speech.under_way
 
     def _remember(self, stamp: int) -> None:
         """Reads what the memory holds from before the window, for a question."""
@@ -217,8 +212,7 @@ class Session:
     def _forget(self) -> None:
         self._context.clear()
         self._trigger.reset()
-        self._recent.clear()
-        self._reply: Reply | None = None
+        self._speech.clear()
         self._question: int | None = None  # stamp of a typed question that waits for its answer
         self._now = 0
 
@@ -234,41 +228,59 @@ class Session:
             self._question = None
             self._context.drop_question()
 
-    def _listen(self, segment: Segment) -> list[Output]:
+    def _prefilling(self, events: Sequence[Event], agent_ids: Sequence[int]) -> Steps[list[Output]]:
+        segments: list[Segment] = []
+        for event in events:
+            segments.append((yield from self._encoder.encoding(event)))
+        segments.insert(0, self._prompt(segments[0].stamp if segments else 0))
+        last = segments[-1]
+        self._context.owed = list(agent_ids)[: sum(segment.user_TD.shape[0] for segment in segments)]
+        try:
+            hidden_TD = yield from self._context.prefilling(segments, wanted=2)
+        except ValueError:
+            self._context.owed = []
+            raise
+        self._now = last.stamp
+        for event, segment in zip(events, segments[1:], strict=True):
+            self.past.add(event, segment)
+        self._note_question(last)
+        if last.kind is Kind.PROMPT:
+            return []
+        outputs = yield from self._decide(last, hidden_TD[-2:-1], hidden_TD[-1:])
+        return outputs + (yield from self._speak_ahead(self.config.speak_ahead))
+
+    def _listen(self, segment: Segment) -> Steps[list[Output]]:
         """A silent event: one pass."""
-        hidden_TD = self._context.read(segment.user_TD, wanted=2)
-        return self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
+        hidden_TD = yield from self._context.reading(segment.user_TD, wanted=2)
+        return (yield from self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:]))
 
-    def _speak_through(self, segment: Segment) -> list[Output]:
+    def _speak_through(self, segment: Segment) -> Steps[list[Output]]:
         """Lockstep: one reply token per user position, then the rest of the segment in one pass."""
-        hidden: list[Tensor] = []
         outputs: list[Output] = []
-        rows_TD = segment.user_TD
-        for index in range(rows_TD.shape[0] - 1):
-            if self._reply is None:
-                break
-            hidden.append(self._context.read(rows_TD[index : index + 1]))
-            outputs += self._take_token(hidden[-1])
-        spoken = len(hidden)
-        hidden.append(self._context.read(rows_TD[spoken:]))
-        hidden_TD = torch.cat([row[-2:] for row in hidden[-2:]])
-        return outputs + self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:])
+        rows_TD, spoken = segment.user_TD, 0
+        hidden_TD = rows_TD[:0]
+        while spoken < rows_TD.shape[0] - 1 and self.speaking:
+            hidden_TD = yield from self._context.reading(rows_TD[spoken : spoken + 1])
+            spoken += 1
+            outputs += yield from self._speak(hidden_TD)
+        rest_TD = rows_TD[spoken:]
+        newest_TD = yield from self._context.reading(rest_TD, wanted=min(2, rest_TD.shape[0]))
+        hidden_TD = torch.cat([hidden_TD, newest_TD])
+        return outputs + (yield from self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:]))
 
-    def _speak_ahead(self, most: int) -> list[Output]:
+    def _speak_ahead(self, most: int) -> Steps[list[Output]]:
         """Speaks over pad positions, while no user position waits."""
         outputs: list[Output] = []
         for _ in range(most):
-            if self._reply is None:
+            if not self.speaking:
                 break
-            hidden_1D = self._context.read(self._pad_1D)
-            outputs += self._take_token(hidden_1D)
-            if self._reply is None and self._context.owed:
+            hidden_1D = yield from self._context.reading(self._pad_1D)
+            outputs += yield from self._speak(hidden_1D)
+            if not self.speaking and self._context.owed:
                 self._context.owed_pads += 1  # the end marker is part of the reply: it gets a pad position too
-        if self._reply is not None:
-            outputs += self._reply.delta(self._now)
-        return outputs
+        return [*outputs, *self._speech.delta(self._now)]
 
-    def _decide(self, segment: Segment, visual_1D: Tensor, end_1D: Tensor) -> list[Output]:
+    def _decide(self, segment: Segment, visual_1D: Tensor, end_1D: Tensor) -> Steps[list[Output]]:
         """At a segment's end marker: is this moment a reason to speak?
 
         Args:
@@ -277,21 +289,23 @@ class Session:
             end_1D: hidden state of its end marker, which predicts the first word of an answer.
         """
         outputs: list[Output] = []
-        token: int | None = None
-        if self._answering(segment):
-            asked, speaking = self._question is not None or not self.config.proactive, self._reply is not None
-            token, probability = first_word(self.model.lm_head(end_1D)[0], self.vocabulary, asked, speaking)
-            if token is not None:
-                if self._reply is not None:
-                    outputs += self._end_reply(interrupted=True)
-                trigger = Trigger.VOICE if token == self.vocabulary.answer_voice else Trigger.TEXT
-                outputs += self._start_reply(segment.stamp, trigger, probability, token)
-                self._question = None
-        if self._scored(segment):
-            outputs += self._score(segment, visual_1D, free=token is None)
+        speaking, answering, scored = self.speaking, self._answering(segment), self._scored(segment)
+        reading = Reading()
+        if speaking or answering or scored:
+            row_1D, next_1D = visual_1D if scored else None, end_1D if speaking or answering else None
+            reading = yield HeadRequest(row_1D, next_1D, self._recogniser.by_event_head, chance=answering)
+        asked = self._question is not None or not self.config.proactive
+        begins = answering and begins_answer(reading.token, self.vocabulary, asked, speaking)
+        if begins:
+            outputs += self._end_reply()
+            trigger = Trigger.VOICE if reading.token == self.vocabulary.answer_voice else Trigger.TEXT
+            outputs += self._speech.start(segment.stamp, trigger, reading.chance, reading.token)
+            self._question = None
+        if scored:
+            outputs += yield from self._score(segment, reading, free=not begins)
         begun = any(isinstance(output, ReplyStarted) for output in outputs)  # then its first token is chosen already
-        if self._reply is not None and not begun:
-            outputs += self._take_token(end_1D)
+        if self.speaking and not begun:
+            outputs += self._take_token(reading.token)
         return outputs
 
     def _answering(self, segment: Segment) -> bool:
@@ -303,53 +317,33 @@ class Session:
             return False
         return segment.kind is Kind.IMAGE or self.config.score_events == "all"
 
-    def _score(self, segment: Segment, visual_1D: Tensor, free: bool) -> list[Output]:
-        score = float(self.model.informative(visual_1D).float().sigmoid())
-        total, fires = self._trigger.add(segment.stamp, score)
-        speaking = self._reply is not None
-        fires = fires and free and (not speaking or self.config.visual_interruption)
-        events = self._recogniser.probabilities(visual_1D)
-        outputs: list[Output] = [Score(segment.stamp, score, total, self.config.threshold, speaking, fires, events)]
+    def _score(self, segment: Segment, reading: Reading, free: bool) -> Steps[list[Output]]:
+        total, fires = self._trigger.add(segment.stamp, reading.score)
+        fires = fires and free and (not self.speaking or self.config.visual_interruption)
+        events, least = self._recogniser.named(reading.events), self.config.threshold
+        outputs: list[Output] = [Score(segment.stamp, reading.score, total, least, self.speaking, fires, events)]
         if fires:
-            if speaking:
-                outputs += self._end_reply(interrupted=True)
+            outputs += self._end_reply()
             self._trigger.fired(segment.stamp)
             start = self.vocabulary.answer_visual
-            kind = self._recogniser.recognise(events, self._encoder.embed, self._context.fork)
-            outputs += self._start_reply(segment.stamp, Trigger.VISUAL, total, start, kind)
+            kind = yield from self._recogniser.recognise(events, self._encoder.embed, self._context.fork)
+            outputs += self._speech.start(segment.stamp, Trigger.VISUAL, total, start, kind)
         return outputs
 
-    def _start_reply(
-        self, stamp: int, trigger: Trigger, score: float, token: int, event: Recognised = UNKNOWN
-    ) -> list[Output]:
-        self._num_replies += 1
-        self._reply = Reply(self._num_replies, stamp, trigger, score, self.vocabulary, event)
-        self._reply.add(token)
-        self._context.begin_reply(stamp)
-        self._context.owed = [token]
-        self._trigger.rearm()
-        return [ReplyStarted(self._num_replies, stamp, trigger, score, event.label, event.probability)]
-
-    def _take_token(self, hidden_1D: Tensor) -> list[Output]:
+    def _speak(self, hidden_1D: Tensor) -> Steps[list[Output]]:
         """The reply's next token, chosen from the hidden state of the newest position."""
-        assert self._reply is not None
-        token = int(self.model.lm_head(hidden_1D[-1:]).argmax())
-        self._reply.add(token)
-        self._context.owed = [token]
-        if self._reply.done:
-            return self._end_reply(interrupted=False)
-        if len(self._reply.tokens) >= self.config.max_reply_tokens:
-            return self._end_reply(interrupted=True)
-        return []
+        return self._take_token((yield HeadRequest(end_1D=hidden_1D)).token)
 
-    def _end_reply(self, interrupted: bool) -> list[Output]:
-        reply, self._reply = self._reply, None
-        assert reply is not None
+    def _take_token(self, token: int) -> list[Output]:
+        outputs = self._speech.take(token, self._now, self.config.max_reply_tokens)
+        return outputs if self.speaking else self._ended(outputs)
+
+    def _end_reply(self) -> list[Output]:
+        """Cuts a reply under way, if there is one."""
+        return self._ended(self._speech.end(self._now)) if self.speaking else []
+
+    def _ended(self, outputs: list[Output]) -> list[Output]:
+        """After a reply: what was kept for its question is let go."""
         if self._question is None:
             self._context.drop_question()
-        outputs: list[Output] = list(reply.close(self._now))
-        self._trigger.rearm()
-        duplicate = self._recent.is_duplicate(reply.text, self._now)
-        finished = reply.finish(self._now, interrupted, duplicate)
-        self.past.dialogue.say(finished)
-        return [*outputs, finished]
+        return outputs

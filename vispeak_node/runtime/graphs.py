@@ -1,0 +1,176 @@
+"""Passes of fixed sizes over a ring's whole buffers, which a GPU replays as CUDA graphs.
+
+A graph repeats the same kernels on the same addresses, so all that changes from pass to pass is filled into inputs that
+stay where they are: embeddings, rows, positions, angles. What rows see follows from the positions, inside the pass. A
+request that is shorter than the size is padded in front; padding goes to the ring's scratch row, which nobody sees.
+The same callable runs eagerly too, which is how it is compared with the plain pass where there is no GPU.
+
+Shape legend: T rows of the pass, Q those whose output is wanted, C rows of the ring's buffers, D hidden, E head width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vispeak_node.model.language import Stretch, rotary_angles
+from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.passes import forward_packed, run_alone
+from vispeak_node.runtime.requests import PassRequest
+from vispeak_node.runtime.ring import RingCache
+from vispeak_node.runtime.transfer import fill
+
+logger = logging.getLogger(__name__)
+
+SIZES = (1, 16, 64, 65, 72, 78, 80, 128)  # rows for which a pass may be made
+_MOST_WANTED = 2  # a decision looks at the last two rows of a segment
+_WARM_UPS = 3  # passes before a capture, as torch's documentation has it: libraries and kernels set themselves up
+
+
+class StaticPass:
+    """A pass of so many rows over a ring's whole buffers; implements `KeyValueCache` and `MaskedCache` for its layers.
+
+    Args:
+        model: from `load_model`.
+        ring: whose buffers are read and written; its rows must have been placed before a call.
+        size: rows.
+    """
+
+    def __init__(self, model: ViSpeakModel, ring: RingCache, size: int) -> None:
+        self._model, self._ring, self.size = model, ring, size
+        config, device = model.config.language, model.device
+        capacity = ring.positions.shape[0]
+        self._places = torch.zeros(2 * size + capacity, dtype=torch.long, device=device)
+        self._rows_T, self._positions_T, self._positions_C = self._places.split([size, size, capacity])
+        self._rows_T.fill_(ring.scratch)
+        self._angles_2TE = torch.zeros(2, size, config.head_dim, dtype=model.dtype, device=device)
+        self._embeds_1TD = torch.zeros(1, size, config.hidden_size, dtype=model.dtype, device=device)
+        self._mask_TC = torch.zeros(size, capacity, dtype=torch.bool, device=device)
+        self._stretches = [Stretch(self, size, min(size, _MOST_WANTED))]
+
+    def run(self, request: PassRequest) -> Tensor:
+        """Final hidden states [wanted, D] of a request of at most `size` rows."""
+        self._fill(request)
+        # a copy: the next pass writes its result to the same place
+        return self._compute()[-request.wanted :].clone()
+
+    def append(self, layer: int, keys_BKTE: Tensor, values_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+        """See `KeyValueCache.append`; all rows of the buffers, [1, K, C, E] each."""
+        keys, values = self._ring.buffers(layer)
+        keys.index_copy_(2, self._rows_T, keys_BKTE)
+        values.index_copy_(2, self._rows_T, values_BKTE)
+        return keys, values
+
+    def visible(self, wanted: int) -> Tensor:
+        """See `MaskedCache.visible`."""
+        return self._mask_TC[-wanted:]
+
+    def _fill(self, request: PassRequest) -> None:
+        count, start = request.embeds_TD.shape[0], request.start
+        padding = self.size - count
+        places = (
+            torch.full((padding,), self._ring.scratch),
+            self._ring.placed,
+            torch.full((padding,), start),  # padding must see something, or its softmax has no sum
+            torch.arange(start, start + count),
+            self._ring.positions,
+        )
+        fill(self._places, torch.cat(places))
+        host = torch.empty(0, dtype=self._model.dtype)
+        angles = rotary_angles(self._model.config.language, start, count, host)
+        fill(self._angles_2TE[:, padding:], torch.stack(angles))
+        self._embeds_1TD[:, :padding].zero_()
+        self._embeds_1TD[0, padding:].copy_(request.embeds_TD)
+
+    def _compute(self) -> Tensor:
+        """The pass itself, [Q, D]: nothing here depends on values that only the host knows."""
+        torch.le(self._positions_C[None], self._positions_T[:, None], out=self._mask_TC)
+        angles = self._angles_2TE[0], self._angles_2TE[1]
+        return forward_packed(self._model, self._embeds_1TD, angles, self._stretches)[0]
+
+
+class GraphedPass(StaticPass):
+    """The same, captured once and replayed.
+
+    Args:
+        pool: a handle of memory that graphs of one session share; they never run at the same time.
+        stream: on which all of them are captured.
+
+    Raises:
+        RuntimeError: something in the pass cannot be captured.
+    """
+
+    def __init__(self, model: ViSpeakModel, ring: RingCache, size: int, pool: Any, stream: torch.cuda.Stream) -> None:
+        super().__init__(model, ring, size)
+        current = torch.cuda.current_stream(model.device)
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):  # every row is padding yet
+                super()._compute()
+        current.wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        # other threads may use the GPU meanwhile, for another camera
+        with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            self._hidden_QD = super()._compute()
+
+    def _compute(self) -> Tensor:
+        self._graph.replay()
+        return self._hidden_QD
+
+
+class StaticPasses:
+    """Runs one stream's requests by passes of a few sizes, and those that fit none by the plain pass.
+
+    Args:
+        model: from `load_model`.
+        passes: of different sizes.
+    """
+
+    def __init__(self, model: ViSpeakModel, passes: Sequence[StaticPass]) -> None:
+        self._model = model
+        self._passes = sorted(passes, key=lambda static: static.size)
+
+    def __call__(self, request: PassRequest) -> Tensor:
+        """Final hidden states [wanted, D]."""
+        count = request.embeds_TD.shape[0]
+        fitting = [static for static in self._passes if static.size >= count]
+        if not fitting or request.wanted > min(count, _MOST_WANTED):
+            return run_alone(self._model, request)
+        return fitting[0].run(request)
+
+
+def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str) -> StaticPasses | None:
+    """The static passes that a session's stream asks for; None where it reads by plain passes.
+
+    They are made, and captured, before the stream begins: one row for words, and the sizes of a frame and a second of
+    sound, with and without the position that the end of a reply leaves over.
+
+    Args:
+        model: from `load_model`.
+        ring: of the stream.
+        graphs: auto (graphs on a GPU, plain passes elsewhere), static (the same passes, not captured), or off.
+    """
+    if graphs == "off" or (graphs == "auto" and model.device.type != "cuda"):
+        return None
+    config = model.config
+    lengths = [1] + [tokens + end for tokens in (config.tokens_per_image, config.tokens_per_second) for end in (1, 2)]
+    sizes = sorted({next((size for size in SIZES if size >= length), length) for length in lengths})
+    with torch.inference_mode():
+        if graphs == "static":
+            return StaticPasses(model, [StaticPass(model, ring, size) for size in sizes])
+        try:
+            return StaticPasses(model, _captured(model, ring, sizes))
+        except RuntimeError as error:
+            logger.warning("no CUDA graphs, the session reads by plain passes: %s", str(error).splitlines()[0])
+            return None
+
+
+def _captured(model: ViSpeakModel, ring: RingCache, sizes: Sequence[int]) -> list[StaticPass]:
+    with torch.cuda.device(model.device):
+        pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        # the largest first: smaller ones find their room in its memory
+        return [GraphedPass(model, ring, size, pool, stream) for size in reversed(sizes)]
