@@ -25,7 +25,7 @@ from vispeak_training.phrases import REPLIES, corpus
 from vispeak_training.pictures import changed, jitter, normalised
 from vispeak_training.recalling import RecallBuilder, Scene
 from vispeak_training.recipe import train_stages
-from vispeak_training.seeing import KINDS, fold_scale, place_maps, train_vision
+from vispeak_training.seeing import KINDS, fold_scale, place_maps, quick_on_cpu, train_vision
 from vispeak_training.stages.batch import tokens_at
 from vispeak_training.stages.learner import Learner
 from vispeak_training.streams import LABELS, SPEAK_AHEAD, StreamBuilder, TellingConfig
@@ -247,6 +247,17 @@ def test_folding_brings_image_rows_to_the_scale_of_text_and_changes_nothing_else
         after = model.encode_images(normalised(clip.frames))
     torch.testing.assert_close(after, (before - before.mean((0, 1))) * factor, atol=1e-4, rtol=1e-3)
     assert float(after.std() / model.model.embed_tokens.weight.detach().std()) == pytest.approx(2.0, rel=0.01)
+
+
+def test_quick_passes_follow_the_weights():
+    layer = torch.nn.Linear(8, 4)
+    x = torch.randn(3, 8)
+    with quick_on_cpu():
+        before = layer(x)  # with gradients: only then does autocast keep what it has cast
+        with torch.no_grad():
+            layer.weight.mul_(-1)
+            layer.bias.mul_(-1)
+        torch.testing.assert_close(layer(x), -before)
 
 
 def test_the_recipe_sees_first_and_then_learns_all_but_seeing(vocabulary, tmp_path):

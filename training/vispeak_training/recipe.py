@@ -3,8 +3,7 @@
 Every stage is a run of `vispeak_training.stages`, as for the full-size model, on the theatre's clips. Three things
 differ from the published recipe: there is no pretrained language model, so it learns as a whole and without LoRA in
 every stage; the tower learns to see beforehand (`seeing`); and the learning rates are those of a small model. Every
-stage hears all kinds of words: AdamW pushes the logits of words that never come down without end, and a later stage
-would spend itself on bringing them back.
+stage hears all kinds of words, so that none is forgotten.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class Frames:
 @contextlib.contextmanager
 def quick_on_cpu() -> Iterator[None]:
     """bfloat16 where it is safe, and attention in plain steps: several times faster for short sequences on a CPU."""
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    # without autocast's cache: it would keep the first step's weights for as long as the context is open
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False), sdpa_kernel(SDPBackend.MATH):
         yield
 
 

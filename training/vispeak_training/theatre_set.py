@@ -92,7 +92,7 @@ class TheatreSet(Dataset[Sample | None]):
         return builder.build(replace(clip, frames=frames), rng, f"theatre {index}")
 
     def _recite(self, rng: np.random.Generator, name: str) -> Sample:
-        """A text that the model should know how to say; words that are never said would come to count as impossible."""
+        """A text that the model should know how to say, whatever it sees."""
         vocabulary, text = self._vocabulary, str(rng.choice(self._texts))
         user = [*vocabulary.encode(SYSTEM_PROMPTS["text"]), vocabulary.segment_end]
         user += [*vocabulary.encode_user_text(f"Say: {text}"), vocabulary.segment_end]

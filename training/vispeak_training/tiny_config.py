@@ -18,10 +18,10 @@ class TinyConfig:
     compile_tower: bool = False  # for its training; needs a C++ compiler and takes two thirds of the time
     warmup_share: float = 0.05  # of the tower's steps
     weight_decay: float = 0.02
-    align_steps: int = 1200  # stage 1a
-    template_steps: int = 300  # stage 1b
-    streaming_steps: int = 1000  # stage 2
-    instruct_steps: int = 2200  # stage 3
+    align_steps: int = 1000  # stage 1a
+    template_steps: int = 200  # stage 1b
+    streaming_steps: int = 800  # stage 2
+    instruct_steps: int = 1800  # stage 3
     batch: int = 16  # samples a step
     stage_lr: float = 1.0e-3  # of stages 1 and 2
     instruct_lr: float = 7.0e-4  # of stage 3
