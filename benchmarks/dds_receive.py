@@ -1,6 +1,6 @@
 """What receiving a camera costs: rgb8 at 30 Hz over DDS into the node's logic, in a process of its own.
 
-    python benchmarks/dds_receive.py [--seconds 20] [--sizes 640x480,1920x1080] [--write benchmarks/FILE.md]
+    python benchmarks/dds_receive.py [--seconds 20] [--sizes 640x480,1920x1080] [--write [FILE.md]]
 
 The node's session is replaced by one that does nothing, so that what is measured is receiving, checking, cutting time
 and decoding the frames that are used. CPU time is the whole process's over the wall clock.
@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from report import add_write, foot, publish, table
 
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
 from vispeak_node.ros.dds import DdsNode
@@ -30,6 +29,18 @@ from vispeak_node.runtime.outputs import Output
 from vispeak_node.stream.events import Event
 
 TOPIC = TopicNames().image
+HEADER = (
+    "size",
+    "sent",
+    "received",
+    "used",
+    "refused",
+    "deepest queue of events",
+    "receiving, of one core",
+    "sending, of one core",
+    "stamp to callback p50 / p95",
+    "p95 of the last quarter",
+)
 
 
 class Silent:
@@ -109,7 +120,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=30.0, help="Hz")
     parser.add_argument("--sizes", default="640x480,1280x720,1920x1080", help="WIDTHxHEIGHT, by comma")
-    parser.add_argument("--write", type=Path)
+    add_write(parser)
     parser.add_argument("--send", metavar="SIZE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send:
@@ -117,35 +128,24 @@ def main() -> int:
         return 0
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(1, 200))
-    lines = [
-        "# Receiving a camera: rgb8 over DDS into the node",
-        "",
-        "| size | sent | received | used | refused | deepest queue of events | receiving, of one core "
-        "| sending, of one core | stamp to callback p50 / p95 | p95 of the last quarter |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for size in arguments.sizes.split(","):
         options = ["--send", size, "--seconds", str(arguments.seconds), "--rate", str(arguments.rate)]
         with subprocess.Popen([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True) as sender:
             found = receive(sender)
-        lines.append(
-            f"| {size} | {found['sent']} | {found['received']} | {found['used']} | {found['refused']} | "
-            f"{found['deepest']} | {found['cpu']:.1%} | {found['sender']:.1%} | {found['p50']:.1f} / "
-            f"{found['p95']:.1f} ms | {found['p95_last']:.1f} ms |"
-        )
+        counts = [found[name] for name in ("sent", "received", "used", "refused", "deepest")]
+        delays = (f"{found['p50']:.1f} / {found['p95']:.1f} ms", f"{found['p95_last']:.1f} ms")
+        rows.append((size, *counts, f"{found['cpu']:.1%}", f"{found['sender']:.1%}", *delays))
     limit = Path("/proc/sys/net/core/rmem_max")
-    lines += [
+    lines = [
+        "# Receiving a camera: rgb8 over DDS into the node",
         "",
-        f"Command: `python benchmarks/dds_receive.py --seconds {arguments.seconds:g} --rate {arguments.rate:g}`; "
-        f"Python {platform.python_version()}, cyclonedds {version('cyclonedds')} on both sides, rosbags "
-        f"{version('rosbags')}, numpy {np.__version__}; two processes, loopback, best-effort subscriber keep last 5, "
-        f"net.core.rmem_max {limit.read_text().strip() if limit.is_file() else 'unknown'}.",
-        "",
+        *table(HEADER, rows),
+        *foot("cpu", "cyclonedds", "rosbags", remark="cyclonedds on both sides"),
+        "Two processes, loopback, best-effort subscriber keep last 5, net.core.rmem_max "
+        f"{limit.read_text().strip() if limit.is_file() else 'unknown'}.",
     ]
-    text = "\n".join(lines)
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish("dds-receive", lines, arguments.write)
     return 0
 
 

@@ -1,6 +1,6 @@
 """The full-size vision encoder with random weights, to an ONNX graph and an engine: time, size, memory, fidelity.
 
-    PYTHONPATH=export python benchmarks/export_encoders.py [--precision fp16] [--write benchmarks/FILE.md]
+    PYTHONPATH=export python benchmarks/export_encoders.py [--precision fp16] [--write [FILE.md]]
 
 The dimensions are InternViT-300M's at 448 px, pooling 2, and a projector to Qwen2.5-7B's width. The checkpoint is made
 on the spot and holds nothing else. Each step is a process of its own, the command that a person would run. Needs 5 GB
@@ -10,10 +10,7 @@ of disk in the temporary folder.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +19,7 @@ import time
 from pathlib import Path
 
 import torch
+from report import add_write, foot, publish, table
 from safetensors.torch import save_file
 
 from vispeak_export.graphs import build_graph
@@ -53,19 +51,12 @@ def run_step(*words: str) -> dict[str, float | str]:
     return {"said": done.stdout.strip(), "seconds": time.perf_counter() - begin, "peak": peak}
 
 
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def main() -> int:
     """Prints a table, and writes it where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp16")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16", "int8", "fp8"), default="fp16")
     parser.add_argument("--inputs", type=int, default=2)
-    parser.add_argument("--write", type=Path)
+    add_write(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         model, out = Path(place) / "full", Path(place) / "engines"
@@ -88,38 +79,19 @@ def main() -> int:
         ("the whole `engine` step, s", f"{engine['seconds']:.1f}"),
         ("greatest peak of memory of the two, GB", f"{max(float(onnx['peak']), float(engine['peak'])):.1f}"),
     ]
-    names = ("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx", "tensorrt")
-    versions = [f"{name} {version}" for name in names if (version := _version(name))]
-    text = "\n".join(
-        [
-            "# The full-size vision encoder as an ONNX graph and an engine",
-            "",
-            f"InternViT-300M at 448 px, pooling 2, projector to 3584: {weights / 1e6:.0f} M random weights, "
-            f"{arguments.precision}; uint8 frames in, 64 embeddings a frame out; batches of 1 to {plan['max_batch']}.",
-            "",
-            "| what | value |",
-            "|---|---|",
-            *(f"| {what} | {value} |" for what, value in rows),
-            "",
-            f"Command: `PYTHONPATH=export python benchmarks/export_encoders.py --precision {arguments.precision} "
-            f"--inputs {arguments.inputs}`; {cpu_name()}, {os.cpu_count()} cores; GPU of the engine: {plan['gpu']}; "
-            f"Python {platform.python_version()}, {', '.join(versions)}.",
-            f"Load of the machine at the end (1 = one busy core): {os.getloadavg()[0]:.1f}; seconds are wall clock.",
-            f"The engine's own validation: {plan['validation']['status']}.",
-            "",
-        ]
-    )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    lines = [
+        "# The full-size vision encoder as an ONNX graph and an engine",
+        "",
+        f"InternViT-300M at 448 px, pooling 2, projector to 3584: {weights / 1e6:.0f} M random weights, "
+        f"{arguments.precision}; uint8 frames in, 64 embeddings a frame out; batches of 1 to {plan['max_batch']}.",
+        "",
+        *table(("what", "value"), rows),
+        *foot("cpu", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx", "tensorrt", "nvidia-modelopt",
+              remark=f"GPU of the engine: {plan['gpu']}; seconds are wall clock; started with PYTHONPATH=export"),
+        f"The engine's own validation: {plan['validation']['status']}.",
+    ]  # fmt: skip
+    publish("export", lines, arguments.write)
     return 0
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

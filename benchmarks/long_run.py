@@ -1,6 +1,6 @@
 """A stream's 10,000th segment against its 100th: time, bytes, and growth of the process.
 
-    python benchmarks/long_run.py [--write benchmarks/FILE.md]
+    python benchmarks/long_run.py [--write [FILE.md]]
 
 Two sessions on the same weights, one young and one old, take the same events in turn: one thread, thread CPU time,
 medians of the ratios of neighbours. Both windows are full: it is the age that differs. The process's growth is its
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import platform
 import statistics
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import add_write, foot, publish, table
 
 from vispeak_node.model.checkpoint import load_model
 from vispeak_node.model.tokens import Vocabulary
@@ -122,38 +122,32 @@ def main() -> int:
     parser.add_argument("--segments", type=int, default=OLD, help="age of the old stream")
     parser.add_argument("--window", type=int, default=400, help="positions of the window")
     parser.add_argument("--memory", nargs="+", default=["none", "pyramid"])
-    parser.add_argument("--write", type=Path)
+    add_write(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [
-        "| memory | a second when young, CPU ms | when old, CPU ms | ratio | cache MiB | memory MiB | constant | "
-        "process growth MiB | an empty loop's |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = (
+        "memory",
+        "a second when young, CPU ms",
+        "when old, CPU ms",
+        "ratio",
+        "cache MiB",
+        "memory MiB",
+        "constant",
+    )
+    rows = []
     for memory in arguments.memory:
         found = measure(memory, arguments.window, arguments.rounds, arguments.segments)
-        lines.append(
-            f"| {memory} | {found['young']:.2f} | {found['old']:.2f} | {found['ratio']:.3f} | {found['cache']:.2f} | "
-            f"{found['memory']:.2f} | {'yes' if found['constant'] else 'NO'} | {found['growth']:+.2f} | "
-            f"{found['idle']:+.2f} |"
-        )
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
-    options = f"--rounds {arguments.rounds} --segments {arguments.segments} --window {arguments.window}"
-    text = "\n".join(
-        [
-            f"# A stream after {arguments.segments} segments against one after {YOUNG}",
-            "",
-            *lines,
-            "",
-            f"Command: `python benchmarks/long_run.py {options}`; {versions}; vispeak-tiny, a frame and a second of "
-            "sound in turn, silent; one thread, thread CPU time, interleaved, medians.",
-            "Only the ratios carry over to other machines.",
-            "",
-        ]
-    )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+        times = (f"{found['young']:.2f}", f"{found['old']:.2f}", f"{found['ratio']:.3f}")
+        sizes = (f"{found['cache']:.2f}", f"{found['memory']:.2f}", "yes" if found["constant"] else "NO")
+        rows.append((memory, *times, *sizes, f"{found['growth']:+.2f}", f"{found['idle']:+.2f}"))
+    lines = [
+        f"# A stream after {arguments.segments} segments against one after {YOUNG}",
+        "",
+        *table((*header, "process growth MiB", "an empty loop's"), rows),
+        *foot("cpu", remark="one thread, thread CPU time, interleaved, medians: only the ratios carry over"),
+        f"vispeak-tiny, a window of {arguments.window} positions, a frame and a second of sound in turn, silent.",
+    ]
+    publish("long-run", lines, arguments.write)
     return 0
 
 

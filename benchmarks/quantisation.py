@@ -11,10 +11,6 @@ row through everything. Decisions are those of a checkpoint over a video. CPU ti
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import os
-import platform
 import statistics
 import sys
 import time
@@ -22,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from report import add_write, foot, publish
+from stopwatch import copy_bandwidth, interleaved
 from torch import Tensor, nn
 
 from vispeak_node.commands.clip import Clip
@@ -54,32 +52,6 @@ def random_model(hidden: int, layers: int, vocabulary: int, device: str) -> ViSp
             return ViSpeakModel(config).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def milliseconds(work: Callable[[], object], device: str) -> float:
-    """One run: CPU time of this thread, or the GPU's own."""
-    if device == "cpu":
-        begin = time.thread_time()
-        work()
-        return (time.thread_time() - begin) * 1e3
-    begin_event, end_event = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin_event.record()
-    work()
-    end_event.record()
-    torch.cuda.synchronize()
-    return begin_event.elapsed_time(end_event)
-
-
-def interleaved(works: dict[str, Callable[[], object]], device: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, measured in turns."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        work()
-        work()
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(milliseconds(work, device))
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def layers_alone(model: ViSpeakModel, rows: int, device: str) -> Callable[[], object]:
@@ -129,16 +101,6 @@ def linear_bytes(part: nn.Module) -> int:
     """What the linear layers of a part take, packed or not."""
     linears = [module for module in part.modules() if isinstance(module, nn.Linear | QuantisedLinear)]
     return sum(t.nbytes for linear in linears for t in (*linear.parameters(), *linear.buffers()))
-
-
-def copy_bandwidth(device: str) -> float:
-    """GB/s of a copy on the GPU, read and write counted."""
-    source = torch.empty(2**30, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    for _ in range(3):
-        target.copy_(source)
-    times = [milliseconds(lambda: target.copy_(source), device) for _ in range(20)]
-    return 2 * source.nbytes / statistics.median(times) / 1e6
 
 
 def speed(arguments: argparse.Namespace, kinds: list[str]) -> list[str]:
@@ -278,26 +240,6 @@ def compare(reference: list[Output], outputs: list[Output]) -> str:
     )
 
 
-def hardware(device: str) -> str:
-    """A short name for file names."""
-    if device == "cpu":
-        return f"{platform.machine().split('_', maxsplit=1)[0]}-{os.cpu_count()}core"
-    return torch.cuda.get_device_name(device).lower().replace("nvidia", "").strip().replace(" ", "-")
-
-
-def versions() -> str:
-    """Of everything that multiplies."""
-    found = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
-    for name in ("triton", "torchao"):
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"no {name}")
-    if torch.cuda.is_available():
-        found.append(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
-    return ", ".join(found)
-
-
 def main() -> int:
     """Prints the report, and writes it where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -309,9 +251,7 @@ def main() -> int:
     parser.add_argument("--context", type=int, help="cached positions (default: 4700 on CUDA, 390 on the CPU)")
     parser.add_argument("--model", type=Path, default=TINY, help="checkpoint for the decisions")
     parser.add_argument("--video", type=Path, default=TINY / "demo.mp4")
-    parser.add_argument(
-        "--write", type=Path, nargs="?", const=Path(), help="a file (default: here, by hardware and day)"
-    )
+    add_write(parser)
     arguments = parser.parse_args()
     cpu = arguments.device == "cpu"
     torch.set_num_threads(1)
@@ -330,15 +270,14 @@ def main() -> int:
     with torch.inference_mode():
         lines = speed(arguments, kinds) + torchao_arm(arguments)
     lines += decisions(arguments, kinds)
-    command = " ".join(["python benchmarks/quantisation.py", *sys.argv[1:]])
     clock = "one thread, thread CPU time: only ratios carry over" if cpu else "GPU time by events"
-    notes += ["", f"Command: `{command}`; {versions()}; medians of {arguments.rounds} interleaved rounds; {clock}.", ""]
-    text = "\n".join(["# Quantised weights", "", *lines, *notes])
-    print(text)
-    if arguments.write is not None:
-        day = datetime.date.today().isoformat()
-        own = Path(__file__).parent / f"quantisation_{hardware(arguments.device)}_{day}.md"
-        (arguments.write if arguments.write.name else own).write_text(text)
+    notes += foot(
+        arguments.device,
+        "triton",
+        "torchao",
+        remark=f"medians of {arguments.rounds} interleaved rounds; {clock}",
+    )
+    publish("quantisation", ["# Quantised weights", "", *lines, *notes], arguments.write, arguments.device)
     return 0
 
 

@@ -1,6 +1,6 @@
 """A question about what was seen ten minutes ago, with each policy of memory.
 
-    python benchmarks/recall.py [--model DIR] [--data out/theatre] [--questions 24] [--write benchmarks/FILE.md]
+    python benchmarks/recall.py [--model DIR] [--data out/theatre] [--questions 24] [--write [FILE.md]]
 
 A person does one everyday thing for a minute, then ten minutes of other people's everyday life go by (held-out clips of
 the theatre), then somebody asks what was seen first, in words that were not trained. Right is the sentence that was
@@ -10,13 +10,11 @@ taught for that act. Chance is measured by asking the policy that remembers noth
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from report import add_write, foot, publish, table
 from tqdm import tqdm
 
 from vispeak_node.model.checkpoint import load_model
@@ -72,7 +70,7 @@ def answer(session: Session, frames: list[np.ndarray], question: str) -> str:
     return replies[0] if replies else ""
 
 
-def run(folder: Path, data: Path, questions: int) -> str:
+def run(folder: Path, data: Path, questions: int) -> list[str]:
     """The report."""
     model, vocabulary = load_model(folder), Vocabulary.from_folder(folder)
     size = model.config.vision.image_size
@@ -88,21 +86,13 @@ def run(folder: Path, data: Path, questions: int) -> str:
         for policy in POLICIES:
             session = Session(model, vocabulary, SessionConfig(memory=policy, refractory=1e6))
             right[policy] += answer(session, [*frames, *later], question) == SENTENCES[act]
-    rows = [f"| {policy} | {right[policy]} of {questions} | {right[policy] / questions:.0%} |" for policy in POLICIES]
-    return "\n".join(
-        [
-            "# A question about what was seen ten minutes ago",
-            "",
-            f"`python benchmarks/recall.py --questions {questions}` with {folder.name} on {platform.machine()}, "
-            f"{os.cpu_count()} cores, torch {version('torch')}. {len(ACTS)} acts take turns; the question is worded as "
-            "none in training.",
-            "",
-            "| memory | right | |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    rows = [(policy, f"{right[policy]} of {questions}", f"{right[policy] / questions:.0%}") for policy in POLICIES]
+    return [
+        "# A question about what was seen ten minutes ago",
+        "",
+        *table(("memory", "right", ""), rows),
+        *foot("cpu", remark=f"{folder.name}; {len(ACTS)} acts take turns; the question is worded as none in training"),
+    ]
 
 
 def main() -> None:
@@ -110,13 +100,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=default_model_dir())
     parser.add_argument("--data", type=Path, default=Path("out/theatre"))
     parser.add_argument("--questions", type=int, default=24)
-    parser.add_argument("--write", type=Path)
+    add_write(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    report = run(arguments.model, arguments.data, arguments.questions)
-    print(report)
-    if arguments.write:
-        arguments.write.write_text(report)
+    publish("recall", run(arguments.model, arguments.data, arguments.questions), arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """An hour of stream through the node over DDS at 20 times its speed, with faults and questions in between.
 
-    python benchmarks/soak.py [--hours 1] [--rate 20] [--write benchmarks/FILE.md]
+    python benchmarks/soak.py [--hours 1] [--rate 20] [--write [FILE.md]]
 
 The node runs in a process of its own with the pyramid memory and a snapshot file. Every minute of stream brings the
 demo clip's people, every fifth a question, every tenth a fault: pictures that are none, a camera that is away for
@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from report import add_write, foot, publish, table
 from tqdm import tqdm
 
 from vispeak_node.ros.dds import DdsNode
@@ -120,7 +119,7 @@ class Soak:
         time.sleep(max(0.0, seconds / self._rate))
 
 
-def run(hours: float, rate: float) -> str:
+def run(hours: float, rate: float) -> list[str]:
     """The report."""
     graph = {
         "ROS_DOMAIN_ID": str(random.SystemRandom().randrange(1, 200)),
@@ -183,37 +182,30 @@ def _report(
     wall: float,
     alive: bool,
     snapshot: int,
-) -> str:
+) -> list[str]:
     settled = [row for row in rows if row[0] >= len(rows) // 6]
     first, last = settled[0][1], settled[-1][1]
-    lines = [
+    facts = [
+        ("alive at the end, left cleanly", "yes" if alive else "NO"),
+        (f"resident at minute {settled[0][0]} and at the end", f"{first:.1f}, {last:.1f} MiB ({last - first:+.1f})"),
+        ("greetings per minute, first and last ten minutes", f"{_mean(rows[:10]):.1f}, {_mean(rows[-10:]):.1f}"),
+        ("replies", len(soak.replies)),
+        ("frames read, refused, late", ", ".join(soak.value(f"frames {kind}") for kind in ("used", "refused", "late"))),
+        ("events dropped, deepest queue", f"{soak.value('dropped events')}, {soak.value('deepest queue')}"),
+        ("model errors, hangs", f"{soak.value('model errors')}, {soak.value('model hangs')}"),
+        ("context, frames remembered", f"{soak.value('context positions')}, {soak.value('frames remembered')}"),
+        ("snapshot", f"{snapshot / 1024:.0f} KiB"),
+    ]
+    header = ("minute", "memory (MiB)", "greetings", "lag (s)", "dropped", "state", "what went wrong before")
+    chosen = [row for row in rows if row[6] or row[0] % 5 == 0 or row is rows[-1]]
+    return [
         f"# Soak: {hours:g} h of stream at {rate:g}x",
         "",
-        f"`python benchmarks/soak.py --hours {hours:g} --rate {rate:g}` on {platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}, "
-        f"cyclonedds {version('cyclonedds')}; took {wall:.0f} s.",
+        *table(("", ""), facts),
         "",
-        "| | |",
-        "|---|---|",
-        f"| alive at the end, left cleanly | {'yes' if alive else 'NO'} |",
-        f"| resident at minute {settled[0][0]} and at the end | {first:.1f}, {last:.1f} MiB ({last - first:+.1f}) |",
-        f"| greetings per minute, first and last ten minutes | {_mean(rows[:10]):.1f}, {_mean(rows[-10:]):.1f} |",
-        f"| replies | {len(soak.replies)} |",
-        f"| frames read, refused, late | {', '.join(soak.value(f'frames {k}') for k in ('used', 'refused', 'late'))} |",
-        f"| events dropped, deepest queue | {soak.value('dropped events')}, {soak.value('deepest queue')} |",
-        f"| model errors, hangs | {soak.value('model errors')}, {soak.value('model hangs')} |",
-        f"| context, frames remembered | {soak.value('context positions')}, {soak.value('frames remembered')} |",
-        f"| snapshot | {snapshot / 1024:.0f} KiB |",
-        "",
-        "| minute | memory (MiB) | greetings | lag (s) | dropped | state | what went wrong before |",
-        "|---|---|---|---|---|---|---|",
+        *table(header, [(row[0], f"{row[1]:.1f}", *row[2:]) for row in chosen]),
+        *foot("cpu", "cyclonedds", remark=f"took {wall:.0f} s"),
     ]
-    chosen = [row for row in rows if row[6] or row[0] % 5 == 0 or row is rows[-1]]
-    lines += [
-        f"| {n} | {mib:.1f} | {hi} | {lag} | {drop} | {state} | {fault} |"
-        for n, mib, hi, lag, drop, state, fault in chosen
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _mean(rows: list[tuple[int, float, int, str, str, str, str]]) -> float:
@@ -224,12 +216,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=20.0)
-    parser.add_argument("--write", type=Path)
+    add_write(parser)
     arguments = parser.parse_args()
-    report = run(arguments.hours, arguments.rate)
-    print(report)
-    if arguments.write:
-        arguments.write.write_text(report)
+    publish("soak", run(arguments.hours, arguments.rate), arguments.write)
 
 
 if __name__ == "__main__":

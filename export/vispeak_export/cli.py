@@ -22,7 +22,7 @@ _STEPS = {
     "all": "both",
 }
 _PARTS = ("vision", "audio")
-_PRECISIONS = ("fp32", "fp16", "bf16")
+_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +71,15 @@ def _build_parser() -> argparse.ArgumentParser:
         step.add_argument("-v", "--verbose", action="store_true", help="log what happens to stderr")
         if name != "engine":  # an engine takes its graph's
             usual = "fp32" if name == "onnx" else "fp16"
-            step.add_argument("--precision", choices=_PRECISIONS, default=usual, help=f"default: {usual}")
+            step.add_argument(
+                "--precision", choices=_PRECISIONS, default=usual,
+                help=f"int8 and fp8: of the vision encoder, by NVIDIA ModelOpt (default: {usual})",
+            )  # fmt: skip
+            step.add_argument(
+                "--calibrate", metavar="PATH", type=Path, dest="calibration",
+                help="folder of pictures, or video, that int8 and fp8 take their ranges from, beside noise "
+                "(default: the clip)",
+            )  # fmt: skip
         if name != "onnx":
             step.add_argument(
                 "--toolkit", choices=("auto", "tensorrt", "tensorrt_rtx"), default="auto",
@@ -85,7 +93,7 @@ def _run(args: argparse.Namespace) -> int:
 
     model = args.model or default_model_dir()
     clip = args.clip or (model / "demo.mp4" if (model / "demo.mp4").is_file() else None)
-    optional = {name: getattr(args, name) for name in ("precision", "toolkit") if hasattr(args, name)}
+    optional = {name: getattr(args, name) for name in ("precision", "toolkit", "calibration") if hasattr(args, name)}
     config = ExportConfig(model, args.out, max_batch=args.max_batch, num_inputs=args.inputs, clip=clip, **optional)
     code = 0
     for part in _PARTS if args.part == "all" else (args.part,):

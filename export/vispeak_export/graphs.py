@@ -18,7 +18,14 @@ from vispeak_node.model.preprocess import IMAGE_MEAN, IMAGE_STD
 from vispeak_node.model.vision import VisionTower, build_projector, pool
 from vispeak_node.runtime.fingerprint import PREFIXES
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# int8 and fp8 are of the linear layers only, see quantised_onnx.py: what is around them is float16
+DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "int8": torch.float16,
+    "fp8": torch.float16,
+}
 FRAMES_PER_SECOND = 98  # mel frames of one second of sound
 
 
@@ -106,7 +113,9 @@ class AudioGraph(EncoderGraph):
 
     def forward(self, fbank_BTM: Tensor) -> tuple[Tensor]:
         """float32 [B, T, M] to float32 [B, N, D]."""
-        embeds_BND, _ = self.audio_encoder(fbank_BTM)
+        # torch 2.6's exporter makes floats of whole numbers whose type is not said
+        lengths_B = torch.full((fbank_BTM.shape[0],), fbank_BTM.shape[1], dtype=torch.long, device=fbank_BTM.device)
+        embeds_BND, _ = self.audio_encoder(fbank_BTM, lengths_B)
         return (embeds_BND.float(),)
 
     def set_precision(self, precision: str) -> None:

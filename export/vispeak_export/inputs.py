@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,10 @@ from vispeak_node.stream.events import Event, ImageEvent, SoundEvent
 from vispeak_node.stream.files import probe, read_file
 from vispeak_node.stream.segmenter import Segmenter, SegmenterConfig
 
+Item = TypeVar("Item")
+
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
 
 def clip_events(clip: Path) -> list[Event]:
     """A clip as a session reads it.
@@ -30,21 +36,45 @@ def clip_events(clip: Path) -> list[Event]:
     return [*events, *segmenter.flush()]
 
 
-def frames(config: ModelConfig, count: int, clip: Path | None) -> Tensor:
+def pictures(source: Path, most: int) -> list[NDArray[np.uint8]]:
+    """Pictures of a folder, in the order of their names, or a clip's frames, one a second.
+
+    Returns:
+        At most so many, evenly taken from all; RGB uint8 [height, width, 3].
+
+    Raises:
+        ValueError: there is none, or one cannot be read.
+    """
+    if not source.is_dir():
+        return _spread([event.image for event in clip_events(source) if isinstance(event, ImageEvent)], most)
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES)
+    if not files:
+        raise ValueError(f"{source}: no pictures in it ({', '.join(sorted(PICTURES))})")
+    found = []
+    for file in _spread(files, most):
+        try:
+            with Image.open(file) as picture:
+                found.append(np.asarray(picture.convert("RGB")))
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{file}: not a picture that can be read: {error}") from error
+    return found
+
+
+def frames(config: ModelConfig, count: int, source: Path | None, seed: int = 0) -> Tensor:
     """Frames of the tower's size, half noise and half real.
 
     Args:
         config: gives the size and how pictures are cut.
         count: how many.
-        clip: where the real ones come from; drawn ones take their place where it has too few.
+        source: clip or folder of pictures; drawn ones take their place where it has too few.
+        seed: of noise and drawn pictures.
 
     Returns:
         uint8 [count, S, S, 3].
     """
     side, mode = config.vision.image_size, config.image_aspect_ratio
-    generator = np.random.default_rng(0)
-    real = [event.image for event in clip_events(clip) if isinstance(event, ImageEvent)] if clip else []
-    real = real[: count - count // 2]
+    generator = np.random.default_rng(seed)
+    real = pictures(source, count - count // 2) if source else []
     drawn = [_drawing(generator, side) for _ in range(count - count // 2 - len(real))]
     noise = [generator.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(count // 2)]
     return torch.from_numpy(np.stack([resize(image, side, mode) for image in (*real, *drawn, *noise)]))
@@ -62,6 +92,12 @@ def seconds_of_sound(config: ModelConfig, count: int, clip: Path | None) -> Tens
     tones = [_tone(generator) for _ in range(count - count // 2 - len(real))]
     noise = [generator.normal(0, 0.1, SAMPLE_RATE).astype(np.float32) for _ in range(count // 2)]
     return torch.from_numpy(np.stack([fbank(samples, config.audio) for samples in (*real, *tones, *noise)]))
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many, evenly taken."""
+    step = max(1, len(items) / most)
+    return [items[int(index * step)] for index in range(min(most, len(items)))]
 
 
 def _drawing(generator: np.random.Generator, side: int) -> NDArray[np.uint8]:

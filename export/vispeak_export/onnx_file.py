@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -16,9 +18,9 @@ logger = logging.getLogger(__name__)
 OPSET = 18  # the newest that JetPack 6's TensorRT 10.3 and torch's exporter share without conversion
 # what the two graphs are made of; TensorRT 10's parser has each of them (onnx-tensorrt, docs/operators.md)
 OPERATORS = frozenset({
-    "Add", "And", "Cast", "Concat", "Constant", "Conv", "Div", "Erf", "Expand", "Gather", "Gemm", "Identity",
-    "LayerNormalization", "Less", "MatMul", "Mul", "Not", "Pad", "Relu", "Reshape", "Resize", "Shape", "Slice",
-    "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Add", "And", "Cast", "Concat", "Constant", "Conv", "DequantizeLinear", "Div", "Erf", "Expand", "Gather", "Gemm",
+    "Identity", "LayerNormalization", "Less", "MatMul", "Mul", "Not", "Pad", "QuantizeLinear", "Relu", "Reshape",
+    "Resize", "Shape", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
 
 
@@ -49,7 +51,8 @@ def write_onnx(graph: EncoderGraph, file: Path) -> None:
     require_onnx()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it complains of libraries that nothing here needs
     sample = torch.zeros(2, *graph.input_shape, dtype=graph.input_dtype)
-    with warnings.catch_warnings(), torch.inference_mode():
+    # what torch 2.6 tells of its progress is not for our output
+    with warnings.catch_warnings(), torch.inference_mode(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.onnx.export(
             graph.eval(),
@@ -59,6 +62,7 @@ def write_onnx(graph: EncoderGraph, file: Path) -> None:
             opset_version=OPSET,
             input_names=[graph.input_name],
             output_names=list(graph.output_names),
+            optimize=True,  # folds constants; torch 2.6 does not by itself
             verbose=False,
         )
     assert program is not None, "torch gives a program where it is given no file"
@@ -69,8 +73,12 @@ def write_onnx(graph: EncoderGraph, file: Path) -> None:
     logger.info("%s: opset %d, %.0f MB", file, OPSET, (file.stat().st_size + data_path(file).stat().st_size) / 1e6)
 
 
-def check_onnx(file: Path) -> None:
+def check_onnx(file: Path, opset: int = OPSET) -> None:
     """Refuses a graph that is invalid, or that other software might not run.
+
+    Args:
+        file: the graph.
+        opset: that it must be in.
 
     Raises:
         ValueError: says which operators.
@@ -83,8 +91,8 @@ def check_onnx(file: Path) -> None:
     if unknown or model.functions:
         raise ValueError(f"{file}: operators that TensorRT 10.3 may not have: {', '.join(sorted(unknown))}")
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if opsets.get("") != OPSET:
-        raise ValueError(f"{file}: opset {opsets.get('')} instead of {OPSET}; another torch may have written it")
+    if opsets.get("") != opset:
+        raise ValueError(f"{file}: opset {opsets.get('')} instead of {opset}; another torch may have written it")
     onnx.checker.check_model(str(file))
 
 

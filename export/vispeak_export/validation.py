@@ -24,7 +24,7 @@ from vispeak_node.stream.events import Event
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 
 # least cosine of any token with torch in float32
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99}
+LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.99, "fp8": 0.99}
 BATCHES = (1, 3)  # in turn: the batch must really be dynamic
 
 

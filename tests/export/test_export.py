@@ -101,7 +101,7 @@ def test_tensorrt_builds_on_a_gpu_only(capsys: pytest.CaptureFixture[str]) -> No
     assert "use tensorrt_rtx" in line
 
 
-@pytest.mark.parametrize("words", [(), ("nonsense",), ("onnx",), ("onnx", "--out", "x", "--precision", "int8")])
+@pytest.mark.parametrize("words", [(), ("nonsense",), ("onnx",), ("onnx", "--out", "x", "--precision", "int3")])
 def test_wrong_usage_is_one_line(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert "--help" in refuse(capsys, *words)
 

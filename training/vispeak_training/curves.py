@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vispeak_node.commands.plot import require_matplotlib
 from vispeak_training.stages.journal import LOG_FILE
 
 VISION_LOG = "vision.jsonl"  # in the work folder, a line a pass
@@ -33,7 +32,11 @@ def draw_curves(work: Path, path: Path) -> None:
     if not runs and not passes:
         raise ValueError(f"{work}: no {LOG_FILE} of a stage in it; name the folder that --work or output named")
     panels = len(runs) + bool(passes)
-    figure = require_matplotlib().Figure(figsize=(3.1 * panels, 2.8), dpi=110, layout="constrained")
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ValueError("a picture needs matplotlib: pip install 'vispeak_node[plot]'") from error
+    figure = Figure(figsize=(3.1 * panels, 2.8), dpi=110, layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(1, panels)))
     if passes:
         _draw_passes(axes.pop(0), passes)

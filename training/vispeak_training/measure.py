@@ -98,9 +98,10 @@ def questions_answered(model: ViSpeakModel, vocabulary: Vocabulary, clips: list[
             continue
         part = SampledClip(*(column[: middle + 1] for column in _columns(clip)))
         question = (float(clip.times[middle]) + 1e-6, HELD_OUT_QUESTIONS[middle % len(HELD_OUT_QUESTIONS)])
-        session = Session(model, vocabulary, SessionConfig(proactive=False))
+        session = Session(model, vocabulary)
         outputs = [output for event in events_of(part, question) for output in session.push(event)] + session.finish()
-        texts = [output.text for output in outputs if isinstance(output, ReplyFinished)]
+        replies = [output for output in outputs if isinstance(output, ReplyFinished)]
+        texts = [reply.text for reply in replies if reply.trigger is not Trigger.VISUAL]
         right += texts[:1] == [SENTENCES[ACTS[clip.labels[middle]]]]
         total += 1
     return right / max(1, total)

@@ -36,6 +36,8 @@ class OnnxBackend:
         self._sidecar, self._device, self._dtype = sidecar, device, dtype
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        if sidecar.precision == "fp8":  # its optimiser takes float8 through operators that have none
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         on_gpu = device.type == "cuda" and _CUDA in onnxruntime.get_available_providers()
         try:
             self._session: Any = onnxruntime.InferenceSession(

@@ -20,7 +20,7 @@ from vispeak_node.runtime.machine import NO_GPU, TOOLKITS
 
 FORMAT = 1
 KINDS = ("onnx", *TOOLKITS)
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 PASSED, FAILED = "passed", "failed"
 MAX_BATCH = 256  # buffers for it are made before anything runs
 _MAX_BYTES = 2**20

@@ -197,7 +197,12 @@ def _value(place: str, hint: Any, value: Any) -> Any:
         return tuple(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+    if (
+        origin is None
+        and isinstance(kind, type)
+        and isinstance(value, kind)
+        and (kind is bool or not isinstance(value, bool))
+    ):
         return value
     if origin is not None and origin is not tuple and isinstance(value, Mapping):
         return dict(value)
