@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.cli import main
 from vispeak_node.ros.bag import BagReader, BagWriter, read_bag
 from vispeak_node.ros.messages import Anomaly, AudioDataStamped, AudioInfo, Bool, Gesture, Header, Image, String, Time
@@ -189,7 +189,7 @@ def test_a_type_that_nobody_knows(tmp_path, capsys):
 
 @pytest.fixture
 def environment(monkeypatch):
-    domain = str(random.SystemRandom().randrange(1, 200))
+    domain = fresh_domain()
     ours = {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     for name, value in ours.items():
         monkeypatch.setenv(name, value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.ros.assistant import Assistant, AssistantConfig
 from vispeak_node.ros.messages import Bool, Header, Image, State, String, Time
 from vispeak_node.ros.topics import RELATIVE, TopicNames, inputs, outputs
@@ -63,7 +63,7 @@ class Peer:
     def __init__(self, command: list[str]) -> None:
         from vispeak_node.ros.dds import DdsNode
 
-        environment = {"ROS_DOMAIN_ID": str(random.randint(1, 200)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        environment = {"ROS_DOMAIN_ID": fresh_domain(), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         variables = (
             dict(os.environ) | environment | {"OMP_NUM_THREADS": "1", "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
         )
@@ -79,16 +79,17 @@ class Peer:
         self.process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for topic in (NAMES.image, NAMES.query):
             if not self.node.wait_for_subscribers(topic, READY):
-                self.close()
-                pytest.fail(f"nobody subscribed to {topic}")
+                pytest.fail(f"nobody subscribed to {topic}; the node says: {self.close()}")
 
     def send(self, topic: str, message: object) -> None:
         self.node.publish(topic, message)
 
-    def close(self) -> None:
+    def close(self) -> str:
+        """Ends the node; returns what it had to say."""
         self.process.terminate()
-        self.process.communicate(timeout=SOON)
+        _, said = self.process.communicate(timeout=SOON)
         self.node.close()
+        return str(said, errors="replace")
 
 
 def over_dds() -> Peer:

@@ -6,13 +6,13 @@ Type objects with uint8 in them make such a process crash, whatever topics it is
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.messages import ALL
 
@@ -30,7 +30,7 @@ def bystander(tmp_path_factory):
 
 
 def test_a_bystander_on_an_older_release_survives_our_types(bystander):
-    environment = {"ROS_DOMAIN_ID": str(random.randint(1, 200)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    environment = {"ROS_DOMAIN_ID": fresh_domain(), "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
     kinds = [kind for kind in ALL if not kind.DIALECT]
     command = [str(bystander), environment["ROS_DOMAIN_ID"], str(len(kinds)), "60"]
     with DdsNode("publisher", environment) as node:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.ros.messages import Attention, DiagnosticArray, Response
 from vispeak_node.ros.node import under
 from vispeak_node.ros.topics import Delivery, TopicNames
@@ -30,7 +30,7 @@ def test_each_camera_gets_its_own_replies(monkeypatch):
     pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
     from vispeak_node.ros.dds import DdsNode
 
-    domain = str(random.SystemRandom().randrange(1, 200))
+    domain = fresh_domain()
     graph = {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     vispeak = [sys.executable, "-m", "vispeak_node"]
     heard = {camera: [] for camera in ("front", "rear")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.cli import main
 from vispeak_node.commands import demo
 from vispeak_node.ros import camera, microphone
@@ -166,7 +166,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("over_http", [False, True])
 def test_a_file_is_a_camera_over_dds(clip, over_http):
     pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
-    domain = str(random.SystemRandom().randrange(1, 200))
+    domain = fresh_domain()
     environment = os.environ | {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     start = [sys.executable, "-m", "vispeak_node"]
     listen = [*start, "listen", "/cam/compressed", "--type", "sensor_msgs/CompressedImage", "--count", "2"]

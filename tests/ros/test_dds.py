@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.ros.dds import DdsNode, configuration, domain_id, mangled
 from vispeak_node.ros.messages import Header, Image, String, Time
 from vispeak_node.ros.topics import Delivery
@@ -36,7 +36,7 @@ with DdsNode("sender") as node:
 
 @pytest.fixture
 def environment():
-    return {"ROS_DOMAIN_ID": str(random.SystemRandom().randrange(1, 200)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return {"ROS_DOMAIN_ID": fresh_domain(), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 def wait(condition, seconds=20):

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.ros.messages import DiagnosticArray, Header, Image, Response, String, Time
 from vispeak_node.ros.topics import Delivery, TopicNames
 from vispeak_node.settings import default_model_dir
@@ -36,7 +37,7 @@ class Graph:
 
     def __init__(self):
         ours = {
-            "ROS_DOMAIN_ID": str(random.SystemRandom().randrange(1, 200)),
+            "ROS_DOMAIN_ID": fresh_domain(),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         }
         self.environment = os.environ | ours

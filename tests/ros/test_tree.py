@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.ros.domains import fresh_domain
 from vispeak_node.cli import main
 from vispeak_node.ros.dds import DdsNode
 from vispeak_node.ros.messages import Anomaly, Bool, Gesture, Header, Time
@@ -152,7 +152,7 @@ class Lines:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_as_a_process_over_dds(number):
     pytest.importorskip("cyclonedds", reason="the DDS transport is not installed")
-    domain = str(random.SystemRandom().randrange(1, 200))
+    domain = fresh_domain()
     environment = {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     command = [sys.executable, "-m", "vispeak_node", "tree", "--json"]
     with DdsNode("tests", environment) as node:

@@ -228,7 +228,7 @@ def _configure(domain: int, xml: str) -> Any:
     try:
         return Domain(domain, xml)
     except DDSException as error:
-        logger.debug("domain %d was configured otherwise before: %s", domain, error)
+        logger.warning("domain %d keeps the discovery settings that this process entered it with (%s)", domain, error)
         return None
 
 
