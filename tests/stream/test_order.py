@@ -209,6 +209,15 @@ def test_reset_on_request():
         segmenter.push_reset("now")
 
 
+def test_a_flush_in_the_middle_lets_nothing_come_late():
+    segmenter = Segmenter(BOTH)
+    events = segmenter.push_frame(0, picture()) + segmenter.push_text(SECOND // 8, "text") + segmenter.flush()
+    assert kinds(events) == [("I", 0), ("T", 0.125)]
+    events = segmenter.push_frame(SECOND, picture())
+    assert kinds(events + segmenter.push_sound(0, np.zeros(32_000, np.float32), 16_000)) == [("I", 1), ("S", 1)]
+    assert segmenter.counters.sound_missing == 1 and segmenter.counters.sound_seconds == 1
+
+
 def test_a_text_without_a_stamp_is_said_now():
     segmenter = Segmenter()
     assert segmenter.push_text(None, "before everything") == []

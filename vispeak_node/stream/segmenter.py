@@ -289,11 +289,15 @@ class Segmenter:
 
     def _wait_all(self, events: Sequence[ImageEvent | SoundEvent]) -> None:
         for event in events:
-            if isinstance(event, SoundEvent):
-                self.counters.sound_seconds += 1
-                self._wait(event.stamp + SOUND_DELAY, 1, event)
-            else:
-                self._wait(event.stamp, 0, event)
+            heard = isinstance(event, SoundEvent)
+            key = event.stamp + SOUND_DELAY * heard
+            if key < self._newest:  # a flush in the middle of a stream let out what follows it
+                self.counters.lose(
+                    "sound_missing" if heard else "ticks_missing", "a second was over before it was whole"
+                )
+                continue
+            self.counters.sound_seconds += heard
+            self._wait(key, 1 if heard else 0, event)
 
     def _wait(self, key: int, kind: int, event: Event) -> None:
         heapq.heappush(self._waiting, (key, kind, next(self._sequence), event))
