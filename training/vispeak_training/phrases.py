@@ -148,10 +148,26 @@ REPLIES = {  # event -> all texts taught for it
     ),
 }
 
-QUESTIONS = ("What do you see?", "What is the person doing?", "What is happening?", "Can you tell me what you see now?")
+QUESTIONS = (
+    "What do you see?",
+    "What is the person doing?",
+    "What is happening?",
+    "Can you tell me what you see now?",
+    "What do you see now?",
+    "What is going on here?",
+    "Please describe what you see.",
+    "Tell me what you can see.",
+    "What is happening here now?",
+    "What is the person up to?",
+)
 HELD_OUT_QUESTIONS = ("What can you see?", "What happens here?")
 
-PAST_QUESTIONS = ("What did you see at first?", "What was there in the beginning?", "What did you see long ago?")
+PAST_QUESTIONS = (
+    "What did you see at first?",
+    "What was there in the beginning?",
+    "What did you see long ago?",
+    "What was first?",
+)
 HELD_OUT_PAST_QUESTIONS = ("What was the first thing you saw?",)
 
 SMALL_TALK = (  # questions that need no eyes, with their answers

@@ -57,7 +57,7 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
         TinyStage("1b", Mix(told, 0.4, still, texts=0.2), config.template_steps, config.batch, config.stage_lr),
         TinyStage(
             "2",
-            Mix(watched, 0.35, seen, recalls=0.1, texts=0.1),
+            Mix(watched, 0.3, seen, recalls=0.1, texts=0.1, long=0.15),
             config.streaming_steps,
             config.batch,
             config.stage_lr,
@@ -65,7 +65,7 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
         ),
         TinyStage(
             "3",
-            Mix(full, 0.25, seen, recalls=0.12, texts=0.05),
+            Mix(full, 0.22, seen, recalls=0.1, texts=0.05, long=0.25),
             config.instruct_steps,
             config.batch,
             config.instruct_lr,

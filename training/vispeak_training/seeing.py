@@ -134,6 +134,31 @@ def vision_losses(
     return entropy, functional.binary_cross_entropy_with_logits(places, maps)
 
 
+def inherit_tower(model: ViSpeakModel, base: ViSpeakModel) -> None:
+    """Gives a fresh model another one's tower and projector, to go on learning.
+
+    The projector's last layer gets back the scale of a fresh one, which `fold_scale` had taken from it: at its small
+    one the first steps would wipe it out.
+
+    Raises:
+        ValueError: the base has another architecture.
+    """
+    if (model.config.vision, model.config.language.hidden_size) != (
+        base.config.vision,
+        base.config.language.hidden_size,
+    ):
+        raise ValueError("the tower to go on with has another architecture: give one that this recipe has made")
+    last = model.model.mm_projector[-1]
+    assert isinstance(last, nn.Linear)
+    deviation = last.weight.std()
+    model.model.vision_tower.load_state_dict(base.model.vision_tower.state_dict())
+    model.model.mm_projector.load_state_dict(base.model.mm_projector.state_dict())
+    with torch.no_grad():
+        factor = deviation / last.weight.std()
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
+
+
 def fold_scale(model: ViSpeakModel, clips: list[SampledClip], scale: float = 2.0) -> float:
     """Brings the projector's rows to the scale of the text embeddings, by its last layer's weight and bias alone.
 

@@ -22,6 +22,7 @@ from vispeak_training.theatre.acts import ACTS, EVENT_LABELS, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
 LABELS = (NONE, *EVENT_LABELS.values())  # of the event head
+_ASKED_AMONG = 12  # frames
 SPEAK_AHEAD = 64  # tokens, the runtime's default
 _CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
 
@@ -112,13 +113,15 @@ class StreamBuilder:
         return self._sample(tracks, clip.frames, name)
 
     def _turns(self, clip: SampledClip, rng: np.random.Generator) -> list[tuple[float, str, str]]:
-        """Questions and their answers by time: the clip's own, and maybe one about a frame."""
+        """Questions and their answers by time: the clip's own, and maybe one about a frame of every dozen."""
         found: list[tuple[float, str, str]] = []
         own = clip.note.get("turns", []) if rng.random() < self._telling.conversation else []
         for question, answer in zip(own[::2], own[1::2], strict=True):
             found.append((question["time"], question["value"], answer["value"]))
         settled = [index for index, label in enumerate(clip.labels) if label != UNSETTLED]
-        if settled and rng.random() < self._telling.question:
+        for _ in range(max(1, round(len(clip.labels) / _ASKED_AMONG))):
+            if not settled or rng.random() >= self._telling.question:
+                continue
             index = int(rng.choice(settled))
             asked = float(clip.times[index]) + 1e-6  # right after the frame
             found.append((asked, str(rng.choice(QUESTIONS)), SENTENCES[ACTS[clip.labels[index]]]))

@@ -15,10 +15,12 @@ from vispeak_training.data.sample import IGNORE, Sample
 from vispeak_training.phrases import corpus
 from vispeak_training.pictures import changed
 from vispeak_training.recalling import RecallBuilder, Scene, scenes_of
+from vispeak_training.splicing import long_stream
 from vispeak_training.streams import StreamBuilder, TellingConfig
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
 _LONGEST_TEXT = 256  # tokens
+_LONG = (16, 40)  # frames of a long stream
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Mix:
     picture_telling: TellingConfig  # of those
     recalls: float = 0.0  # share of samples that ask for the past
     texts: float = 0.0  # share of samples without pictures, in which somebody asks for words
+    long: float = 0.0  # share of samples that are several clips, one after the other
 
 
 class TheatreSet(Dataset[Sample | None]):
@@ -85,6 +88,8 @@ class TheatreSet(Dataset[Sample | None]):
         if kind < self._mix.recalls + self._mix.texts + self._mix.pictures:
             room, frame = self._frames[int(rng.integers(len(self._frames)))]
             clip, builder = picture_of(room, frame), self._single
+        elif kind < self._mix.recalls + self._mix.texts + self._mix.pictures + self._mix.long:
+            clip, builder = long_stream(self._clips, int(rng.integers(*_LONG, endpoint=True)), rng), self._whole
         else:
             clip, builder = self._clips[int(rng.integers(len(self._clips)))], self._whole
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -19,7 +19,7 @@ from vispeak_training.tiny_config import TinyConfig
 logger = logging.getLogger(__name__)
 
 _MODEL = Path("models/vispeak-tiny")
-_QUIET = 60.0  # s, a clip in which nothing calls for words
+_QUIET = {"train": 30.0, "validation": 60.0, "held_out": 60.0}  # s, a clip in which nothing calls for words
 
 
 def add_commands(commands: Any) -> None:
@@ -54,8 +54,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=Path("out/tiny"), help="runs and checkpoints between the stages")
     parser.add_argument("--photos", type=Path, default=None, help="folder with photographs for backgrounds")
     parser.add_argument("--clips", type=int, default=5000, help="training clips")
-    parser.add_argument("--rooms", type=int, default=5000, help="rooms of eight single frames, for learning to see")
+    parser.add_argument("--rooms", type=int, default=7000, help="rooms of eight single frames, for learning to see")
+    parser.add_argument("--quiet-clips", type=int, default=600, help="training clips with nothing to react to")
     parser.add_argument("--validation", type=int, default=120, help="clips for choosing the threshold")
+    parser.add_argument("--quiet-validation", type=int, default=40, help="minutes for it with nothing to react to")
+    parser.add_argument("--tower", type=Path, default=None, help="checkpoint whose tower goes on learning")
     for field in dataclasses.fields(TinyConfig):
         name, kind = f"--{field.name.replace('_', '-')}", type(field.default)
         if kind is bool:
@@ -70,11 +73,10 @@ def _config(arguments: argparse.Namespace) -> TinyConfig:
     return TinyConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(TinyConfig)})
 
 
-def _dataset(arguments: argparse.Namespace, count: int, size: int, kind: str) -> list[SampledClip]:
-    """Clips of a kind, rendered at the first time."""
+def _dataset(arguments: argparse.Namespace, count: int, size: int, kind: str, quiet: bool = False) -> list[SampledClip]:
+    """Clips of a kind, rendered at the first time; quiet ones have nothing to react to."""
     folder, photos = arguments.data, getattr(arguments, "photos", None)
-    quiet = kind == "quiet"
-    path = folder / (f"held_out-{DISTRACTORS}.npz" if quiet else f"{kind}.npz")
+    path = folder / (f"{kind}-{DISTRACTORS}.npz" if quiet else f"{kind}.npz")
     if not path.is_file():
         error = render_backend_error()
         if error:
@@ -82,7 +84,7 @@ def _dataset(arguments: argparse.Namespace, count: int, size: int, kind: str) ->
         if kind == "frames":
             render_frames(count, size, folder, photos=photos)
         elif quiet:
-            render_dataset(count, size, folder, "held_out", subtask=DISTRACTORS, duration=_QUIET)
+            render_dataset(count, size, folder, kind, photos=photos, subtask=DISTRACTORS, duration=_QUIET[kind])
         else:
             render_dataset(count, size, folder, kind, photos=photos)
     clips = read_dataset(path)
@@ -100,23 +102,41 @@ def _tiny(arguments: argparse.Namespace) -> int:
     from vispeak_training.calibrate import calibrate  # noqa: PLC0415
 
     config = _config(arguments)
-    clips = _dataset(arguments, arguments.clips, config.image_size, kind="train")
+    clips = _training_clips(arguments, config)
     rooms = _dataset(arguments, arguments.rooms, config.image_size, kind="frames")
     sees = _sees(arguments, clips, rooms)
     trained = recipe.train_stages(sees, arguments.work, clips, rooms, config)
     arguments.out.mkdir(parents=True, exist_ok=True)
     shutil.copy(trained / "tokenizer.json", arguments.out)
     save_checkpoint(load_model(trained), arguments.out, dtype=torch.float16)
-    validation = _dataset(arguments, arguments.validation, config.image_size, kind="validation")
+    validation = _validation(arguments, config)
     rounded = load_model(arguments.out)  # the weights as they are stored
     logger.info("threshold: %g", calibrate(rounded, Vocabulary.from_folder(arguments.out), validation))
     save_checkpoint(rounded, arguments.out, dtype=torch.float16)
     return _measure(argparse.Namespace(**vars(arguments) | {"model": arguments.out}))
 
 
+def _training_clips(arguments: argparse.Namespace, config: TinyConfig) -> list[SampledClip]:
+    clips = _dataset(arguments, arguments.clips, config.image_size, kind="train")
+    return clips + _dataset(arguments, arguments.quiet_clips, config.image_size, kind="train", quiet=True)
+
+
+def _validation(arguments: argparse.Namespace, config: TinyConfig) -> list[SampledClip]:
+    clips = _dataset(arguments, arguments.validation, config.image_size, kind="validation")
+    return clips + _dataset(arguments, arguments.quiet_validation, config.image_size, kind="validation", quiet=True)
+
+
+def _held_out(arguments: argparse.Namespace, size: int) -> tuple[list[SampledClip], list[SampledClip]]:
+    """Clips, and minutes with nothing to react to."""
+    return (
+        _dataset(arguments, arguments.held_out, size, kind="held_out"),
+        _dataset(arguments, arguments.quiet, size, kind="held_out", quiet=True),
+    )
+
+
 def _sees(arguments: argparse.Namespace, clips: list[SampledClip], rooms: list[SampledClip]) -> Path:
     """A checkpoint whose tower sees, from which the stages start; trained at the first time."""
-    from vispeak_node.model.checkpoint import save_checkpoint  # noqa: PLC0415
+    from vispeak_node.model.checkpoint import load_model, save_checkpoint  # noqa: PLC0415
     from vispeak_training import seeing, tiny  # noqa: PLC0415
     from vispeak_training.curves import VISION_LOG  # noqa: PLC0415
 
@@ -126,6 +146,8 @@ def _sees(arguments: argparse.Namespace, clips: list[SampledClip], rooms: list[S
     held_out = _dataset(arguments, arguments.held_out, config.image_size, kind="held_out")
     vocabulary = tiny.write_tokenizer(arguments.work / "tokenizer")
     model = tiny.build_model(len(vocabulary), config)
+    if arguments.tower is not None:
+        seeing.inherit_tower(model, load_model(arguments.tower))
     log = arguments.work / VISION_LOG
     log.unlink(missing_ok=True)
     accuracy = seeing.train_vision(model, clips + rooms, held_out, config, log)
@@ -146,8 +168,7 @@ def _measure(arguments: argparse.Namespace) -> int:
 
     model, vocabulary = load_model(arguments.model), Vocabulary.from_folder(arguments.model)
     size = model.config.vision.image_size
-    clips = _dataset(arguments, arguments.held_out, size, kind="held_out")
-    quiet = _dataset(arguments, arguments.quiet, size, kind="quiet")
+    clips, quiet = _held_out(arguments, size)
     result = measure(model, vocabulary, clips + quiet)
     result["questions_answered_right"] = round(questions_answered(model, vocabulary, clips), 3)
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -158,12 +179,10 @@ def _ablate(arguments: argparse.Namespace) -> int:
     from vispeak_training.ablation import Splits, ablate, table  # noqa: PLC0415
 
     config = _config(arguments)
-    counts = {kind: getattr(arguments, kind.replace("train", "clips")) for kind in ("train", "validation", "held_out")}
-    found = {kind: _dataset(arguments, count, config.image_size, kind) for kind, count in counts.items()}
+    clips, (held_out, quiet) = _training_clips(arguments, config), _held_out(arguments, config.image_size)
     rooms = _dataset(arguments, arguments.rooms, config.image_size, kind="frames")
-    quiet = _dataset(arguments, arguments.quiet, config.image_size, kind="quiet")
-    sees = _sees(arguments, found["train"], rooms)
-    splits = Splits(found["train"], rooms, found["validation"], found["held_out"] + quiet)
+    sees = _sees(arguments, clips, rooms)
+    splits = Splits(clips, rooms, _validation(arguments, config), held_out + quiet)
     text = table(ablate(sees, arguments.work, splits, config))
     arguments.out.write_text(text)
     sys.stdout.write(text)

@@ -56,7 +56,7 @@ def stride(phase: float, reach: float = 28.0) -> dict[str, float]:
 def _scratch(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     """Fingers at the head: at its side, its top or its back."""
     side, rate = side_of(rng), rng.uniform(1.5, 3)
-    sign, high = (1 if side == "left" else -1), rng.uniform(0.1, 0.24)
+    sign, high = (1 if side == "left" else -1), rng.uniform(0.06, 0.25)
     shape, back = shape_pose(side, "cupped"), rng.uniform(-0.06, 0.08)
 
     def pose(t: float) -> dict[str, float]:

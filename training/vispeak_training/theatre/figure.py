@@ -16,7 +16,7 @@ SIDES = {"left": 1.0, "right": -1.0}  # the person's left is +x when it faces -y
 HIPS, NECK, SHOULDER = 0.93, 0.58, (0.2, 0.42)  # m: hips over the floor; over the hips: neck, shoulder across and up
 UPPER_ARM, FOREARM = 0.28, 0.25  # m
 
-HEADS = ("short_hair", "long_hair", "bald", "cap", "ponytail")  # of training figures
+HEADS = ("short_hair", "long_hair", "bald", "cap", "ponytail", "mohawk", "party_hat", "pigtails")  # of training figures
 HELD_OUT_HEADS = ("bun", "beanie", "curls")
 ROBOT = "robot"  # a costume, in both
 
@@ -202,6 +202,11 @@ _HAIR = {  # what sits on each kind of head
     "cap": '<geom type="ellipsoid" size=".095 .105 .07" pos="0 .01 .185" rgba="{shirt}"/>'
     '<geom type="box" size=".07 .06 .007" pos="0 -.13 .175" rgba="{shirt}"/>',
     "ponytail": _CROWN + '<geom type="capsule" size=".035" fromto="0 .12 .19 0 .18 -.02" rgba="{hair}"/>',
+    "mohawk": '<geom type="ellipsoid" size=".022 .1 .11" pos="0 .02 .21" rgba="{hair}"/>',
+    "party_hat": _CROWN + '<geom type="cylinder" size=".06 .04" pos="0 .01 .27" rgba="{shirt}"/>'
+    '<geom type="capsule" size=".025 .05" pos="0 .01 .34" rgba=".9 .8 .3 1"/>',
+    "pigtails": _CROWN + '<geom type="sphere" size=".05" pos=".12 .04 .17" rgba="{hair}"/>'
+    '<geom type="sphere" size=".05" pos="-.12 .04 .17" rgba="{hair}"/>',
     "bun": _CROWN + '<geom type="sphere" size=".055" pos="0 .05 .27" rgba="{hair}"/>',
     "beanie": '<geom type="ellipsoid" size=".097 .107 .1" pos="0 .012 .175" rgba="{shirt}"/>'
     '<geom type="sphere" size=".03" pos="0 .02 .285" rgba=".9 .9 .9 1"/>',

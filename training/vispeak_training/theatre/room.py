@@ -14,9 +14,9 @@ from PIL import Image
 
 from vispeak_training.theatre.figure import colour
 
-SURFACES = ("checker", "flat", "speckled", "planks")  # of training rooms
+SURFACES = ("checker", "flat", "speckled", "planks", "stripes", "clouds")  # of training rooms
 HELD_OUT_SURFACES = ("bricks", "gradient", "dots")
-FURNITURE = ("box", "cylinder")
+FURNITURE = ("box", "cylinder", "lamp")
 HELD_OUT_FURNITURE = ("ellipsoid", "capsule")
 _TEXTURE = 96  # pixels
 _PHOTO = (256, 192)  # pixels
@@ -130,6 +130,8 @@ def surface(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
         "flat": lambda: np.zeros(down.shape),
         "speckled": lambda: rng.uniform(0, 1, down.shape) ** 3,
         "planks": lambda: rng.uniform(0, 0.7, _TEXTURE)[rows] + 0.3 * (down % cell == 0),
+        "stripes": lambda: (np.cumsum(rng.random(_TEXTURE) < 0.08) % 2)[right].astype(float),
+        "clouds": lambda: _clouds(rng, _TEXTURE // cell),
         "bricks": lambda: ((down % cell < 2) | ((right + cell * (rows % 2)) % (2 * cell) < 2)).astype(float),
         "gradient": lambda: down / _TEXTURE,
         "dots": lambda: ((down % cell - cell / 2) ** 2 + (right % cell - cell / 2) ** 2 < (cell / 4) ** 2).astype(
@@ -139,6 +141,12 @@ def surface(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     first, second = (_paint(rng) for _ in range(2))
     mixed = first + share[..., None] * (second - first) + rng.normal(0, 0.02, (*share.shape, 1))
     return (255 * np.clip(mixed, 0, 1)).astype(np.uint8)
+
+
+def _clouds(rng: np.random.Generator, cells: int) -> NDArray[np.float64]:
+    """Patches that run into each other, float64 [_TEXTURE, _TEXTURE] from 0 to 1."""
+    coarse = Image.fromarray(rng.random((cells, cells)).astype(np.float32))
+    return np.asarray(coarse.resize((_TEXTURE, _TEXTURE), Image.Resampling.BICUBIC), np.float64).clip(0, 1)
 
 
 def _paint(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -165,6 +173,12 @@ def _furniture(rng: np.random.Generator, kind: str, back: float) -> str:
     x = rng.choice([-1, 1]) * rng.uniform(0.75, 2.2)
     z = size[2] if rng.random() < 0.7 else rng.uniform(0.8, 1.8)
     paint = " ".join(f"{value:.3f}" for value in _paint(rng))
+    if kind == "lamp":
+        deep, shade = rng.uniform(0.3, back), rng.uniform(0.1, 0.22)
+        return (
+            f'<geom type="cylinder" size=".03 {z / 2:.2f}" pos="{x:.2f} {deep:.2f} {z / 2:.2f}" rgba=".3 .3 .3 1"/>'
+            f'<geom type="sphere" size="{shade:.2f}" pos="{x:.2f} {deep:.2f} {z:.2f}" rgba="{paint} 1"/>'
+        )
     return (
         f'<geom type="{kind}" size="{size[0]:.2f} {size[1]:.2f} {size[2]:.2f}" '
         f'pos="{x:.2f} {rng.uniform(0.3, back):.2f} {z:.2f}" rgba="{paint} 1"/>'

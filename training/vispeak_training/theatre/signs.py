@@ -39,8 +39,8 @@ Maker = Callable[[np.random.Generator, Look, bool], Performance]
 
 def wave(rng: np.random.Generator, look: Look, held_out: bool, side: str = "") -> Performance:
     """A hand that goes from side to side, at the head's height or above."""
-    names = ["high", "far"] if held_out else ["beside", "wide", "front", "both"]
-    variant = str(rng.choice(names, p=None if held_out else [0.32, 0.28, 0.28, 0.12]))
+    names = ["high", "far"] if held_out else ["beside", "wide", "front", "both", "anywhere"]
+    variant = str(rng.choice(names, p=None if held_out else [0.16, 0.14, 0.14, 0.12, 0.44]))
     sides = ("left", "right") if variant == "both" else (side or side_of(rng),)
     swing, rate, phase = rng.uniform(0.08, 0.16), rng.uniform(1.2, 2.4), rng.uniform(0, 6.3)
     h, out = look.height, SHOULDER[0] * look.girth
@@ -51,6 +51,7 @@ def wave(rng: np.random.Generator, look: Look, held_out: bool, side: str = "") -
         "high": (out + 0.1, -0.1, 0.78 * h),
         "far": (out + 0.2, -0.3, 0.64 * h),
         "both": (out + 0.15, -0.1, 0.7 * h),
+        "anywhere": (out + rng.uniform(0.02, 0.3), -rng.uniform(0.06, 0.24), rng.uniform(0.4, 0.7) * h),
     }[variant] + rng.normal(0, 0.03, 3)
     shapes = both_hands("relaxed") | {k: v for raised in sides for k, v in shape_pose(raised, "five").items()}
 
@@ -89,13 +90,24 @@ def goodbye_wave(rng: np.random.Generator, look: Look, held_out: bool) -> Perfor
 
 
 def goodbye_bow(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
-    """One bow or several, arms hanging, or one hand before the belly; held-out figures have both there."""
+    """One bow or several, arms hanging, behind the back, on the thighs, or one hand before belly or chest.
+
+    Held-out figures have both hands before the belly.
+    """
     deep, length, h = rng.uniform(38, 60), rng.uniform(1.6, 2.4), look.height
     arms = both_hands("flat")
-    before = tuple(SIDES) if held_out else (side_of(rng),) if rng.random() < 0.5 else ()
-    for side in before:
+    variant = "belly" if held_out else str(rng.choice(["hanging", "one", "thighs", "back"], p=[0.35, 0.35, 0.15, 0.15]))
+    across, ahead, high = {
+        "hanging": (0.0, 0.0, 0.0),
+        "belly": (0.03, -0.2, 0.08 * h),
+        "one": (0.03, -0.2, rng.uniform(0.05, 0.28) * h),
+        "thighs": (0.13, -0.17, -0.04 * h),
+        "back": (0.06, 0.16, 0.02 * h),
+    }[variant]
+    sides = () if variant == "hanging" else (side_of(rng),) if variant == "one" else tuple(SIDES)
+    for side in sides:
         sign = SIDES[side]
-        arms |= aim(side, (sign * 0.03, -0.2, 0.08 * h), (-sign, -0.1, -0.4), (0, 1, 0), look)
+        arms |= aim(side, (sign * across, ahead, high), (-sign, -0.1, -0.4), (0, 1, 0), look)
 
     def pose(t: float) -> dict[str, float]:
         down = math.sin(math.pi * (t % length) / length) ** 0.6 if t >= 0 else 0.0
@@ -119,7 +131,7 @@ def _stop_palm(rng: np.random.Generator, look: Look, held_out: bool) -> Performa
 def _head_shake(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     """The head turns left and right; often a forefinger goes with it."""
     rate, wide, side = rng.uniform(0.9, 1.6), rng.uniform(45, 62), side_of(rng)
-    sign, h, wag = SIDES[side], look.height, rng.random() < (0.4 if held_out else 0.7)
+    sign, h, wag = SIDES[side], look.height, rng.random() < (0.4 if held_out else 0.6)
     shape = shape_pose(side, "one") if wag else {}
 
     def pose(t: float) -> dict[str, float]:
@@ -137,7 +149,7 @@ def _finger_on_lips(rng: np.random.Generator, look: Look, held_out: bool) -> Per
     side = side_of(rng)
     sign, size = SIDES[side], look.hand * (0.6 + 0.4 * look.height)
     wrist = (sign * 0.035, -0.17, NECK * look.height + 0.055 - 0.15 * size)
-    turned = (-sign, -0.5 if held_out else rng.uniform(-0.2, 0.8), 0)
+    turned = (-sign, -0.5 if held_out else rng.uniform(-0.4, 0.8), 0)
     arm = aim(side, wrist, (-sign * 0.12, 0.02, 1), turned, look, 0.8)
     return _held(shape_pose(side, "one") | arm | {"turn": 0.0, "nod": 4.0}, rng, 0.3)
 
@@ -146,7 +158,7 @@ def _time_out(rng: np.random.Generator, look: Look, held_out: bool) -> Performan
     """One hand lies flat, the other stands under it."""
     flat = "left" if rng.random() < 0.5 else "right"
     sign, h = SIDES[flat], look.height
-    size, high = look.hand * (0.6 + 0.4 * h), rng.uniform(0.42, 0.56) if held_out else rng.uniform(0.36, 0.48)
+    size, high = look.hand * (0.6 + 0.4 * h), rng.uniform(0.42, 0.56) if held_out else rng.uniform(0.3, 0.5)
     other = "right" if flat == "left" else "left"
     top = aim(flat, (sign * 0.12, -0.34, high * h), (-sign, 0, 0), (0, -0.55, -1), look, 1.0, 0.0)
     stem = aim(other, (-sign * 0.005, -0.34, high * h - 0.21 * size), (0, 0, 1), (0, -1, 0), look, 1.0)
@@ -155,7 +167,7 @@ def _time_out(rng: np.random.Generator, look: Look, held_out: bool) -> Performan
 
 def _crossed_hands(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     """Both forearms make an X."""
-    high, h = (rng.uniform(0.46, 0.54) if held_out else rng.uniform(0.34, 0.44)), look.height
+    high, h = (rng.uniform(0.46, 0.54) if held_out else rng.uniform(0.28, 0.455)), look.height
     pose = both_hands("flat")
     for side, sign in SIDES.items():
         wrist = (-sign * 0.09, -0.3 - 0.05 * (sign > 0), high * h)
@@ -205,7 +217,7 @@ def _sign_place(rng: np.random.Generator, look: Look, sign: float, held_out: boo
 def _heart(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     """Arms that meet over the head, fingertips down: a heart that can be seen from afar."""
     h, pose = look.height, both_hands("cupped")
-    high = rng.uniform(0.85, 0.88) if held_out else rng.uniform(0.79, 0.85)
+    high = rng.uniform(0.85, 0.88) if held_out else rng.uniform(0.76, 0.85)
     for side, sign in SIDES.items():
         pose |= aim(side, (sign * 0.13, -0.06, high * h), (-sign * 0.8, 0, -0.35), (0, -0.4, -1), look, 1.0, 0.6)
     return _held(pose, rng, 0.4)
@@ -223,7 +235,7 @@ def _folded_hands(rng: np.random.Generator, look: Look, held_out: bool) -> Perfo
 def _salute(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     side = side_of(rng)
     sign, h = SIDES[side], look.height
-    size, face = look.hand * (0.6 + 0.4 * h), (-0.9 if held_out else rng.uniform(-0.6, 0.1))
+    size, face = look.hand * (0.6 + 0.4 * h), (-0.9 if held_out else rng.uniform(-0.75, 0.2))
     wrist = (sign * (0.07 + 0.17 * size), -0.12, NECK * h + 0.1)
     arm = aim(side, wrist, (-sign * 0.88, 0.0, 0.45), (0, face, -1), look, 1.0, 0.1)
     return _held(shape_pose(side, "flat") | arm | {"turn": 0.0}, rng, 0.3)
