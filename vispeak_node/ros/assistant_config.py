@@ -27,6 +27,7 @@ class AssistantConfig:
     frames_per_second: int = 1  # frames that the model reads, 1 or 2
     max_waiting: int = 16  # frames and seconds of sound that may wait for the model; beyond it the oldest are dropped
     overload: str = "catch_up"  # a model too slow: catch_up (they wait) or skip_to_latest (the newest frame only)
+    batch_cameras: bool = True  # whether what several cameras' frames ask of the model runs as one batch
     patience: float = 10.0  # s that the model may take for one event before the node reports that it hangs
     queries: bool = True  # whether typed questions are read
     query_rate: float = 2.0  # typed questions per second that are read on average; more are refused

@@ -74,14 +74,14 @@ class VispeakNode(LifecycleNode):
 
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Moves the model to its device, and begins to watch."""
-        from vispeak_node.runtime.loading import open_session  # noqa: PLC0415 - torch is slow to import
+        from vispeak_node.runtime.loading import open_sessions  # noqa: PLC0415 - torch is slow to import
 
         try:
             self._model.to(self._ros.device)
-            self._sessions = [
-                open_session(self._model, self._vocabulary, self._folder(), self._session_config)
-                for _ in self._ros.camera_names
-            ]
+            count, batched = len(self._ros.camera_names), self._assistant_config.batch_cameras
+            self._sessions = open_sessions(
+                self._model, self._vocabulary, self._folder(), self._session_config, count, batched
+            )
         except (ValueError, RuntimeError) as error:
             self.get_logger().error(str(error).splitlines()[0])
             return _FAILURE

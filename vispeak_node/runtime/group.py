@@ -13,7 +13,7 @@ from vispeak_node.runtime.backends import Backends
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.outputs import Output
 from vispeak_node.runtime.requests import Request, Steps
-from vispeak_node.runtime.runner import KINDS, answer_together, batch_key
+from vispeak_node.runtime.runner import answer_together, next_batch
 from vispeak_node.runtime.session import Session
 from vispeak_node.stream.events import Event
 
@@ -101,7 +101,7 @@ class SessionGroup(Generic[Key]):
                 for key, steps in work.items():
                     self._advance(key, steps, None, waiting, outputs)
                 while waiting:
-                    batch = _next_batch(waiting)
+                    batch = next_batch(waiting)
                     answers = answer_together(self._model, [waiting.pop(key) for key in batch])
                     for key, answer in zip(batch, answers, strict=True):
                         self._advance(key, work[key], answer, waiting, outputs)
@@ -125,10 +125,3 @@ class SessionGroup(Generic[Key]):
             outputs[key] = stop.value
         except ValueError as error:
             self.refused[key] = error
-
-
-def _next_batch(waiting: Mapping[Key, Request]) -> list[Key]:
-    """The sessions whose requests are answered next: of the first kind that any asks for, all that fit together."""
-    first = min(waiting, key=lambda key: KINDS.index(type(waiting[key])))
-    kind = batch_key(waiting[first])
-    return [key for key, request in waiting.items() if batch_key(request) == kind]

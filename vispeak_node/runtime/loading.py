@@ -10,7 +10,8 @@ import torch
 from vispeak_node.model.checkpoint import load_model
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
-from vispeak_node.runtime.backends import choose_backends
+from vispeak_node.runtime.backends import Backends, choose_backends
+from vispeak_node.runtime.batcher import Batcher
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.quantise import quantise
 from vispeak_node.runtime.session import Session
@@ -40,23 +41,37 @@ def load_session(
     model = load_model(folder, device, dtype)
     for line in quantise(model, weights).lines():
         logger.info("%s", line)
-    return open_session(model, Vocabulary.from_folder(Path(folder)), folder, config)
+    return open_sessions(model, Vocabulary.from_folder(Path(folder)), folder, config)[0]
 
 
-def open_session(
-    model: ViSpeakModel, vocabulary: Vocabulary, folder: str | Path, config: SessionConfig | None = None
-) -> Session:
-    """A session on weights that are loaded, with encoders of its own where these are not the weights'.
+def open_sessions(
+    model: ViSpeakModel,
+    vocabulary: Vocabulary,
+    folder: str | Path,
+    config: SessionConfig | None = None,
+    count: int = 1,
+    batched: bool = True,
+) -> list[Session]:
+    """Sessions on weights that are loaded, each for a thread of its own.
 
     Args:
-        model: may be shared by sessions in different threads.
+        model: of all of them.
         vocabulary: of the model.
         folder: the checkpoint, which exported encoders must have been made from.
-        config: of the session.
+        config: of the sessions.
+        count: of sessions.
+        batched: what several ask for at the same time runs as one batch, by encoders that they share; otherwise each
+            has encoders of its own where these are not the weights', and nothing to do with the others.
 
     Raises:
         ValueError: the config asks for what the model or this machine cannot do.
     """
     config = config or SessionConfig()
-    backends = choose_backends(model, folder, config.engines, config.vision_backend, config.audio_backend)
-    return Session(model, vocabulary, config, backends)
+
+    def encoders() -> Backends:
+        return choose_backends(model, folder, config.engines, config.vision_backend, config.audio_backend)
+
+    if count == 1 or not batched:
+        return [Session(model, vocabulary, config, encoders()) for _ in range(count)]
+    shared, driver = encoders(), Batcher(model)
+    return [Session(model, vocabulary, config, shared, driver) for _ in range(count)]

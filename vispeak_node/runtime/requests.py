@@ -1,7 +1,8 @@
 """What a session asks for while it reads an event: encoders, passes of the language model, its heads.
 
 A session's work on an event is a generator. It yields a request and is sent the answer, so whoever drives it decides
-what runs together: `runner.drive` answers one session's requests, `group.SessionGroup` those of several as one batch.
+what runs together: `runner.drive` answers one session's requests, `group.SessionGroup` those of several as one batch,
+`batcher.Batcher` those of sessions in several threads.
 
 Shape legend: T positions, D hidden, S pixels, C channels, M mel bins.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -70,3 +71,11 @@ class Reading:
 Request: TypeAlias = FrameRequest | SoundRequest | PassRequest | HeadRequest
 # work that asks on its way and ends with a result
 Steps: TypeAlias = Generator[Request, Any, Result]
+
+
+class Driver(Protocol):
+    """Does a session's work, however it answers the requests on its way."""
+
+    def __call__(self, steps: Steps[Result], /) -> Result:
+        """To its end; what the work raises is raised here."""
+        ...

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from vispeak_node.runtime.heads import read_heads
 from vispeak_node.runtime.passes import run_passes
 from vispeak_node.runtime.requests import FrameRequest, HeadRequest, PassRequest, Request, Result, SoundRequest, Steps
 
+Key = TypeVar("Key", bound=Hashable)
 # the order in which several sessions' requests are answered: what comes early brings sessions to the same pass
-KINDS: tuple[type[Request], ...] = (FrameRequest, SoundRequest, HeadRequest, PassRequest)
+_KINDS: tuple[type[Request], ...] = (FrameRequest, SoundRequest, HeadRequest, PassRequest)
 
 
 def drive(model: ViSpeakModel, steps: Steps[Result]) -> Result:
@@ -43,7 +44,14 @@ def answer_together(model: ViSpeakModel, requests: Sequence[Request]) -> list[An
     return read_heads(model, heads) if heads else run_passes(model, passes)
 
 
-def batch_key(request: Request) -> tuple[object, ...]:
+def next_batch(waiting: Mapping[Key, Request]) -> list[Key]:
+    """Whose requests are answered next: of the first kind that any asks for, all that fit together."""
+    first = min(waiting, key=lambda key: _KINDS.index(type(waiting[key])))
+    kind = _batch_key(waiting[first])
+    return [key for key, request in waiting.items() if _batch_key(request) == kind]
+
+
+def _batch_key(request: Request) -> tuple[object, ...]:
     """Requests with the same key can be answered together."""
     if isinstance(request, FrameRequest):
         return FrameRequest, id(request.backends.vision), request.frame_SSC.shape

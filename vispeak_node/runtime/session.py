@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ from vispeak_node.runtime.first_word import begins_answer
 from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
 from vispeak_node.runtime.past import Past
 from vispeak_node.runtime.recogniser import Recogniser
-from vispeak_node.runtime.requests import HeadRequest, Reading, Steps
+from vispeak_node.runtime.requests import Driver, HeadRequest, Reading, Steps
 from vispeak_node.runtime.runner import drive
 from vispeak_node.runtime.speech import Speech
 from vispeak_node.runtime.trigger import TriggerWindow
@@ -48,6 +49,7 @@ class Session:
         vocabulary: the checkpoint's tokenizer.
         config: see `SessionConfig`.
         backends: what runs the encoders; the model itself by default. Sessions in one thread may share them.
+        driver: does the work on an event; `runner.drive`, which does it alone, by default.
 
     Raises:
         ValueError: the model cannot do what the config asks of it.
@@ -59,7 +61,9 @@ class Session:
         vocabulary: Vocabulary,
         config: SessionConfig | None = None,
         backends: Backends | None = None,
+        driver: Driver | None = None,
     ) -> None:
+        self._drive = driver or partial(drive, model)
         self.config = config or SessionConfig()
         if not self.config.threshold:
             self.config = dataclasses.replace(self.config, threshold=model.config.threshold)
@@ -109,7 +113,7 @@ class Session:
         Raises:
             ValueError: the event is malformed or too long; the session is as it was before.
         """
-        return drive(self.model, self.pushing(event))
+        return self._drive(self.pushing(event))
 
     def pushing(self, event: Event) -> Steps[list[Output]]:
         """The steps of `push`, for who drives several sessions, in `torch.inference_mode`.
@@ -146,11 +150,11 @@ class Session:
         """
         if len(self._context):
             raise ValueError("prefill must come before the first push")
-        return drive(self.model, self._prefilling(list(events), agent_ids))
+        return self._drive(self._prefilling(list(events), agent_ids))
 
     def finish(self) -> list[Output]:
         """The stream ends: a reply under way is spoken to its end over `finish_padding` positions."""
-        return drive(self.model, self.finishing())
+        return self._drive(self.finishing())
 
     def finishing(self) -> Steps[list[Output]]:
         """The steps of `finish`."""
