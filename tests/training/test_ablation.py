@@ -82,10 +82,10 @@ def test_stages_that_variants_share_are_run_once(vocabulary, tmp_path):
     shutil.copy(TINY / "tokenizer.json", tmp_path / "sees")
     splits = Splits(clips, clips, clips[:1], clips[:1])
     variants = (
-        Variant("whole"),
+        Variant("whole", ("1a", "1b", "2", "3")),
         Variant("no 2", ("1a", "1b", "3")),
         Variant("no 1", ("2", "3")),
-        Variant("one", window=1),
+        Variant("one", ("1a", "1b", "2", "3"), window=1),
     )
     results = ablate(tmp_path / "sees", tmp_path, splits, STEPS, variants)
     assert sorted(path.name for path in tmp_path.glob("after-*")) == [

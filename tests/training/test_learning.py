@@ -137,7 +137,7 @@ def test_streams_follow_the_rules(vocabulary, seed):
     assert (sample.targets[spoken] == agent[spoken]).all() and (agent[~spoken] == vocabulary.pad).all()
 
 
-LONG = "One is the first number. Two comes after one. Three comes after two. Four comes after three." * 3
+LONG = "One is the first number. Two comes after one. Three comes after two. Four comes after three." * 5
 TALK = (
     {"from": "human", "value": "Please explain the numbers to me.", "time": 0.5},
     {"from": "gpt", "value": LONG, "time": 0.6},
@@ -265,7 +265,7 @@ def test_the_recipe_sees_first_and_then_learns_all_but_seeing(vocabulary, tmp_pa
     clips = [made_up_clip(seed) for seed in range(4)]
     config = TinyConfig(
         vision_epochs=1, vision_batch=8, align_steps=1, template_steps=1, streaming_steps=1, instruct_steps=2,
-        batch=2,
+        lockstep_steps=1, batch=2,
     )  # fmt: skip
     model = build_model(len(vocabulary), config)
     before = copy.deepcopy(model.state_dict())

@@ -30,6 +30,7 @@ from vispeak_training.tiny_config import TinyConfig
 logger = logging.getLogger(__name__)
 
 _MARKER = "-marker"  # end of a stage's name whose labels stand at the segment marker
+_TIMED = ("2", "3", "lockstep")  # stages that learn when to speak
 COLUMNS = {  # of the table -> of a measurement
     "time accuracy": "time_accuracy",
     "precision": "precision",
@@ -50,7 +51,7 @@ class Variant:
     """One row of the table."""
 
     name: str
-    stages: tuple[str, ...] = ("1a", "1b", "2", "3")
+    stages: tuple[str, ...] = ("1a", "1b", *_TIMED)
     window: int = 3  # scores that are added up
 
     @property
@@ -61,9 +62,9 @@ class Variant:
 
 VARIANTS = (
     Variant("as it is"),
-    Variant("without stage 1", ("2", "3")),
-    Variant("without stage 2", ("1a", "1b", "3")),
-    Variant("heads at the segment marker", ("1a", "1b", f"2{_MARKER}", f"3{_MARKER}")),
+    Variant("without stage 1", _TIMED),
+    Variant("without stage 2", ("1a", "1b", *_TIMED[1:])),
+    Variant("heads at the segment marker", ("1a", "1b", *(f"{name}{_MARKER}" for name in _TIMED))),
     Variant("one score instead of the sum of three", window=1),
     Variant("sum of two scores", window=2),
 )

@@ -39,7 +39,9 @@ def scenes_of(clips: list[SampledClip]) -> list[Scene]:
         for label in np.unique(clip.labels):
             rows = np.flatnonzero(clip.labels == label)
             if label != UNSETTLED and ACTS[label] in IDLE and len(rows) >= 2:
-                found.append(Scene(ACTS[label], clip.frames[rows], clip.keypoints[rows]))
+                whole = len(rows) == rows[-1] - rows[0] + 1  # then nothing is copied
+                chosen = slice(rows[0], rows[-1] + 1) if whole else rows
+                found.append(Scene(ACTS[label], clip.frames[chosen], clip.keypoints[chosen]))
     return found
 
 

@@ -45,10 +45,15 @@ class TinyStage:
 
 
 def tiny_stages(config: TinyConfig) -> list[TinyStage]:
-    """What each stage learns from: pictures, then talk, then when to speak, then the seven subtasks."""
+    """What each stage learns from: pictures, then talk, then when to speak, then the seven subtasks.
+
+    The last part of stage 3 is a stage of its own here: nearly all replies run beside what is seen, so that signs to
+    stop are noticed while it speaks.
+    """
     told = TellingConfig(proactive=0.0, events=False, question=0.5)
     watched = TellingConfig(proactive=0.8, events=False)
     full = TellingConfig()
+    beside = TellingConfig(lockstep=0.85)
     still = TellingConfig(proactive=0.0, events=False, question=1.0, conversation=0.0, lockstep=0.0, late=(1.0,))
     seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
     head = ("informative_head",)
@@ -69,6 +74,15 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
             config.instruct_steps,
             config.batch,
             config.instruct_lr,
+            head,
+            LABELS,
+        ),
+        TinyStage(
+            "lockstep",
+            Mix(beside, 0.15, seen, recalls=0.08, texts=0.05, long=0.1),
+            config.lockstep_steps,
+            config.batch,
+            config.lockstep_lr,
             head,
             LABELS,
         ),

@@ -20,10 +20,12 @@ class TinyConfig:
     weight_decay: float = 0.02
     align_steps: int = 1000  # stage 1a
     template_steps: int = 200  # stage 1b
-    streaming_steps: int = 800  # stage 2
-    instruct_steps: int = 1800  # stage 3
+    streaming_steps: int = 600  # stage 2
+    instruct_steps: int = 1700  # stage 3
+    lockstep_steps: int = 600  # the last part of stage 3: what is seen while it speaks
     batch: int = 16  # samples a step
     stage_lr: float = 1.0e-3  # of stages 1 and 2
     instruct_lr: float = 7.0e-4  # of stage 3
+    lockstep_lr: float = 4.0e-4  # of its last part
     projector_lr: float = 5e-6  # in all stages: its weights are small (`seeing.fold_scale`) and know what they do
     seed: int = 0
