@@ -6,10 +6,13 @@ The picture changes from one room to the next without notice, as when a robot tu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vispeak_training.theatre.dataset import SampledClip
+
+_COLUMNS = ("frames", "labels", "starts", "times", "keypoints", "fingertips")
 
 
 def long_stream(clips: Sequence[SampledClip], frames: int, rng: np.random.Generator) -> SampledClip:
@@ -33,11 +36,8 @@ def long_stream(clips: Sequence[SampledClip], frames: int, rng: np.random.Genera
         turns += moved.note["turns"]
         missing -= len(moved.times)
         now = float(moved.times[-1]) + 1.0
-    columns = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("frames", "labels", "starts", "times", "keypoints", "fingertips")
-    )
-    return SampledClip(*columns, {"turns": turns})
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    return SampledClip(**columns, note={"turns": turns})
 
 
 def _beginning(clip: SampledClip, frames: int) -> SampledClip:
@@ -46,19 +46,11 @@ def _beginning(clip: SampledClip, frames: int) -> SampledClip:
     last = float(clip.times[rows][-1])
     # a question and its answer stay together
     kept = [turn for pair in zip(turns[::2], turns[1::2], strict=True) if pair[0]["time"] <= last for turn in pair]
-    columns = clip.frames, clip.labels, clip.starts, clip.times, clip.keypoints, clip.fingertips
-    return SampledClip(*(column[rows] for column in columns), {"turns": kept})
+    columns = {name: getattr(clip, name)[rows] for name in _COLUMNS}
+    return SampledClip(**columns, note={"turns": kept})
 
 
 def _moved(clip: SampledClip, later: float) -> SampledClip:
     """A clip that begins `later` s later."""
     turns = [turn | {"time": turn["time"] + later} for turn in clip.note["turns"]]
-    return SampledClip(
-        clip.frames,
-        clip.labels,
-        clip.starts + later,
-        clip.times + later,
-        clip.keypoints,
-        clip.fingertips,
-        {"turns": turns},
-    )
+    return replace(clip, starts=clip.starts + later, times=clip.times + later, note={"turns": turns})
