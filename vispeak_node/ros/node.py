@@ -88,14 +88,12 @@ def _assistants(
     """One for each camera, by its name and topics; they share the weights."""
     import torch  # noqa: PLC0415 - slow
 
-    from vispeak_node.runtime.loading import load_session, open_sessions  # noqa: PLC0415
+    from vispeak_node.runtime.loading import load_sessions  # noqa: PLC0415
 
     folder = args.model or default_model_dir()
     dtype = getattr(torch, args.dtype) if args.dtype else None
-    sessions = [load_session(folder, session_config, args.device, dtype, args.weights or "")]
-    if len(graphs) > 1:
-        model, vocabulary = sessions[0].model, sessions[0].vocabulary
-        sessions = open_sessions(model, vocabulary, folder, session_config, len(graphs), config.batch_cameras)
+    weights, batched = args.weights or "", config.batch_cameras
+    sessions = load_sessions(folder, session_config, args.device, dtype, weights, len(graphs), batched)
     facts = {"model": folder.name, "device": args.device, "transport": "dds"}
     return [
         Assistant(session, config, publish, own, facts | ({"camera": camera} if camera else {}))

@@ -28,12 +28,30 @@ def load_session(
 ) -> Session:
     """A session on a checkpoint folder.
 
+    The arguments, and the ValueError for what cannot run, are those of `load_sessions`.
+    """
+    return load_sessions(folder, config, device, dtype, weights)[0]
+
+
+def load_sessions(
+    folder: str | Path,
+    config: SessionConfig | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    weights: str = "",
+    count: int = 1,
+    batched: bool = True,
+) -> list[Session]:
+    """Sessions on a checkpoint folder, each for a thread of its own; they share the weights.
+
     Args:
         folder: the checkpoint.
-        config: of the session.
+        config: of the sessions.
         device: cpu, cuda, cuda:1, ...
         dtype: of the weights; None is float32 on the CPU and bfloat16 elsewhere.
         weights: int8, int4 or fp8 packs them after loading, see `quantise`; empty leaves them as they are.
+        count: of sessions.
+        batched: see `open_sessions`.
 
     Raises:
         ValueError: the folder is no checkpoint that could run, or the config or weights ask for what cannot be done.
@@ -41,7 +59,7 @@ def load_session(
     model = load_model(folder, device, dtype)
     for line in quantise(model, weights).lines():
         logger.info("%s", line)
-    return open_sessions(model, Vocabulary.from_folder(Path(folder)), folder, config)[0]
+    return open_sessions(model, Vocabulary.from_folder(Path(folder)), folder, config, count, batched)
 
 
 def open_sessions(
