@@ -21,7 +21,7 @@ from vispeak_node.runtime.memory.frame import Frame
 from vispeak_training.calibrate import calibrate, f_score
 from vispeak_training.data.sample import IGNORE, IMAGE
 from vispeak_training.losses import focal_loss, next_token_loss
-from vispeak_training.phrases import REPLIES, corpus
+from vispeak_training.phrases import LONG_TALK, REPLIES, corpus
 from vispeak_training.pictures import changed, jitter, normalised
 from vispeak_training.recalling import RecallBuilder, Scene
 from vispeak_training.recipe import train_stages
@@ -146,7 +146,7 @@ TALK = (
 
 def test_a_long_answer_is_cut_by_the_sign_to_stop(vocabulary):
     acts = ["talk", "talk", "talk", "stop_palm", "stop_palm", "stop_palm"]
-    telling = TellingConfig(question=0.0, lockstep=1.0, late=(1.0,))
+    telling = TellingConfig(question=0.0, lockstep=1.0, late=(1.0,), interrupted=0.0)
     sample = StreamBuilder(vocabulary, 16, telling).build(clip_of(acts, TALK), np.random.default_rng(0))
     places, agent = image_starts(sample), sample.agent
     answer, stop = (
@@ -159,6 +159,24 @@ def test_a_long_answer_is_cut_by_the_sign_to_stop(vocabulary):
     assert vocabulary.decode(said.tolist()) in REPLIES["stop_palm"]
     assert (agent[stop + len(said) + 1 :] == vocabulary.pad).all()
     assert LONG.startswith(vocabulary.decode(agent[answer:stop].tolist()))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_event_may_begin_while_a_long_answer_is_given(vocabulary, seed):
+    clip = clip_of(["talk", "stand", "talk", "hips", "wave", "wave", "wave"])
+    telling = TellingConfig(question=0.0, lockstep=1.0, late=(1.0,), interrupted=1.0)
+    sample = StreamBuilder(vocabulary, 16, telling).build(clip, np.random.default_rng(seed))
+    places, agent = image_starts(sample), sample.agent
+    answer, greeting = (
+        int(np.flatnonzero(agent == token)[0]) for token in (vocabulary.answer_text, vocabulary.answer_visual)
+    )
+    # asked up to three seconds before the wave, and still being given when it is answered
+    assert places[1] < answer <= places[4] and greeting == places[4] + 17
+    assert (agent[answer:greeting] != vocabulary.pad).all()
+    told = vocabulary.decode(agent[answer + 1 : greeting].tolist())
+    assert any(long.startswith(told) for _, long in LONG_TALK)
+    calm = StreamBuilder(vocabulary, 16, telling).build(clip_of(["talk"] * 5), np.random.default_rng(seed))
+    assert (calm.targets == IGNORE).all()
 
 
 def test_ahead_means_that_at_most_so_many_tokens_come_between_two_events(vocabulary):
@@ -179,6 +197,25 @@ def test_nobody_speaks_unasked_in_stages_that_only_answer(vocabulary):
         spoken = sample.targets[sample.targets != IGNORE]
         assert spoken[0] == vocabulary.answer_text
         assert vocabulary.decode(spoken[:-1].tolist()) == SENTENCES["wave"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_silence_is_to_be_predicted_wherever_nothing_calls_for_words(vocabulary, seed):
+    acts = ["stand", None, "hips", "wave", "wave", "wave", "talk"]
+    told, spoken = (
+        StreamBuilder(
+            vocabulary, 16, TellingConfig(proactive=seed % 2, late=(1.0,), lockstep=0.5, silence=silence)
+        ).build(clip_of(acts, TALK[:0] if seed % 3 else TALK), np.random.default_rng(seed))
+        for silence in (True, False)
+    )
+    assert np.array_equal(told.agent, spoken.agent) and np.array_equal(told.informative, spoken.informative)
+    added = np.flatnonzero(told.targets != spoken.targets)
+    assert (told.targets[added] == vocabulary.pad).all() and (told.agent[added] == vocabulary.pad).all()
+    # right behind the markers of frames that show one act, but for the one whose reply follows
+    behind = [place + 17 for place in image_starts(told)]
+    wanted = {behind[k] for k in (0, 2, 3, 4, 5, 6) if (told.agent[behind[k] :] == vocabulary.pad)[:1].any()}
+    called = {behind[k] for k in (3, 4, 5) if told.informative[behind[k] - 2] == 1}
+    assert set(added.tolist()) == wanted - called and added.size
 
 
 def test_the_small_tokenizer_spells_everything_and_keeps_markers_whole(vocabulary):
@@ -300,16 +337,18 @@ def test_the_theatre_set_follows_from_seed_and_index(vocabulary):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_past_is_asked_for_as_the_runtime_reads_it(vocabulary, seed):
-    acts = ["sit", "phone", "hips", "stand"][-1 - seed % 4 :]
+    acts, num_past = ["sit", "phone", "hips", "stand", "drink"], seed % 4
     scenes = [Scene(act, np.full((2, 8, 8, 3), k, np.uint8), np.zeros((2, 1, 2))) for k, act in enumerate(acts)]
-    sample = RecallBuilder(vocabulary, 16).build(scenes, np.random.default_rng(seed))
+    sample = RecallBuilder(vocabulary, 16).build(scenes[:num_past], scenes[num_past:], np.random.default_rng(seed))
+    acts = acts[:num_past] or acts[num_past:]
     tokens = tokens_at(16, sample.levels.tolist())
     assert (sample.user == IMAGE).sum() == sum(tokens) and len(sample.images) == len(sample.levels)
-    shown = sample.images[:, 0, 0, 0]
-    now = int((shown == len(acts) - 1).sum())
-    # the present in full first, then the past from its beginning on
-    assert (shown[:now] == len(acts) - 1).all() and not sample.levels[:now].any()
-    assert (np.diff(shown[now:].astype(int)) >= 0).all() and len(set(shown[now:])) == len(acts) - 1
+    shown = sample.images[:, 0, 0, 0].astype(int)
+    now = int((shown >= num_past).sum())
+    # the present in full first, then the past, each from its beginning on
+    assert (shown[:now] >= num_past).all() and not sample.levels[:now].any() and 2 <= now <= 24
+    assert (np.diff(shown[:now]) >= 0).all() and (np.diff(shown[now:]) >= 0).all()
+    assert set(shown[now:]) == set(range(num_past)) and len(shown) - now <= 14
     spoken = sample.targets[sample.targets != IGNORE]
     assert spoken[0] == vocabulary.answer_text and spoken[-1] == vocabulary.reply_end
     assert vocabulary.decode(spoken[1:-1].tolist()) == SENTENCES[acts[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -23,6 +24,7 @@ from vispeak_training.theatre.acts import (
     EVENTS,
     GESTURES,
     IDLE,
+    LASTING,
     REFERENCES,
     label_of,
     make_act,
@@ -103,6 +105,26 @@ def test_held_out_questions_are_never_asked_in_training():
                 asked[held_out] |= {re.split(r" A\. ", t.text)[0] for t in script.turns if t.role == "human"}
     assert len(asked[False]) > 8 and len(asked[True]) > 4
     assert not asked[False] & asked[True]
+
+
+def test_clips_that_are_drawn_may_have_two_episodes_in_one_room():
+    kinds = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        script = make_script(rng, 10.0, Look.random(rng, False))
+        acts = [part.act for part in script.parts]
+        assert script.parts[-1].end == script.duration and all(
+            before.end == pytest.approx(after.start) for before, after in itertools.pairwise(script.parts)
+        )
+        assert not set(acts[:-1]) & set(LASTING)  # whoever lies on the floor stays there
+        episodes = list(dict.fromkeys(label_of(part.act).split("/")[0] for part in script.events()))
+        if len(episodes) > 1:
+            assert script.framing in ("full", "floor") and script.duration > 10.0
+        kinds.append(tuple(episodes))
+    assert 10 < sum(len(kind) == 2 for kind in kinds) < 60 and max(map(len, kinds)) == 2
+    assert ("visual_wake_up", "anomaly_warning") in kinds
+    for script, _ in scripts("anomaly_warning", 40):  # but not in clips of a given subtask
+        assert {label_of(part.act).split("/")[0] for part in script.events()} == {"anomaly_warning"}
 
 
 # --- kinds ---------------------------------------------------------------------------------------------------------

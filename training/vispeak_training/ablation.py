@@ -30,7 +30,8 @@ from vispeak_training.tiny_config import TinyConfig
 logger = logging.getLogger(__name__)
 
 _MARKER = "-marker"  # end of a stage's name whose labels stand at the segment marker
-_TIMED = ("2", "3", "lockstep")  # stages that learn when to speak
+_TIMED = ("2", "3", "lockstep", "past")  # stages that learn when to speak
+_COARSE = GRID[1::2]  # thresholds of the sum of three that are tried
 COLUMNS = {  # of the table -> of a measurement
     "time accuracy": "time_accuracy",
     "precision": "precision",
@@ -100,7 +101,7 @@ def ablate(
         trained = train_stages(base, folder, splits.clips, splits.rooms, config, stages_of(variant, config))
         model, vocabulary = load_model(trained), Vocabulary.from_folder(trained)
         session = SessionConfig(window=variant.window)
-        grid = [threshold * variant.window / 3 for threshold in GRID]
+        grid = [threshold * variant.window / 3 for threshold in _COARSE]
         threshold = calibrate(model, vocabulary, splits.validation, grid, session, variant.session)
         session = replace(session, threshold=threshold)
         result = measure(model, vocabulary, splits.held_out, session, variant.session)

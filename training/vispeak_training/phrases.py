@@ -159,6 +159,14 @@ QUESTIONS = (
     "Tell me what you can see.",
     "What is happening here now?",
     "What is the person up to?",
+    "What can be seen?",
+    "What happens now?",
+    "What do you notice?",
+    "Can you see what is happening?",
+    "Please tell me what you see.",
+    "What is this person doing here?",
+    "Do you see what goes on here?",
+    "Describe what happens.",
 )
 HELD_OUT_QUESTIONS = ("What can you see?", "What happens here?")
 
@@ -167,6 +175,13 @@ PAST_QUESTIONS = (
     "What was there in the beginning?",
     "What did you see long ago?",
     "What was first?",
+    "What did you see first?",
+    "What was the first you saw?",
+    "What happened first?",
+    "Tell me the first thing that happened.",
+    "Do you remember what you saw first?",
+    "Which was the first thing that was there?",
+    "What were you seeing when you started?",
 )
 HELD_OUT_PAST_QUESTIONS = ("What was the first thing you saw?",)
 
@@ -177,6 +192,10 @@ SMALL_TALK = (  # questions that need no eyes, with their answers
     ("What is the capital of France?", "The capital of France is Paris."),
     ("Which colour is the sky?", "The sky is blue."),
     ("What can you do?", "I can watch, listen and talk to you."),
+    ("Tell me your name.", "I am a small robot's assistant."),
+    ("Are you well?", "I am fine, thank you."),
+    ("Do you know what two plus two is?", "Two plus two is four."),
+    ("Tell me the capital of France.", "The capital of France is Paris."),
 )
 HELD_OUT_SMALL_TALK = (
     ("Who are you?", "I am a small robot's assistant."),
@@ -204,8 +223,14 @@ _COUNT = (
 LONG_TALK = (  # questions with answers long enough to be interrupted
     ("Please tell me a story.", _STORY),
     ("Tell me something about a robot.", _STORY),
+    ("I want to hear a story.", _STORY),
+    ("Do you know a story?", _STORY),
     ("How do I make pancakes?", _RECIPE),
+    ("Tell me how pancakes are made.", _RECIPE),
+    ("Please explain how to cook pancakes.", _RECIPE),
     ("Please explain the numbers to me.", _COUNT),
+    ("Tell me something about numbers.", _COUNT),
+    ("Can you explain the numbers?", _COUNT),
 )
 HELD_OUT_LONG_TALK = (
     ("Can you tell me a story?", _STORY),

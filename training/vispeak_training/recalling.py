@@ -19,6 +19,9 @@ from vispeak_training.stages.batch import tokens_at
 from vispeak_training.theatre.acts import ACTS, IDLE, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
+_PRESENT = 24  # frames that the context still holds, at most
+_REMEMBERED = 14  # frames, at most
+_AS_KEPT = 0.6  # of samples with levels as the pyramid has them: the older, the larger
 _LEVELS = (0, 1, 2)
 _LEVEL_SHARES = (0.3, 0.2, 0.5)  # of remembered frames
 
@@ -56,27 +59,28 @@ class RecallBuilder:
     def __init__(self, vocabulary: Vocabulary, tokens_per_image: int) -> None:
         self._vocabulary, self._tokens = vocabulary, tokens_per_image
 
-    def build(self, scenes: list[Scene], rng: np.random.Generator, name: str = "") -> Sample:
+    def build(self, past: list[Scene], present: list[Scene], rng: np.random.Generator, name: str = "") -> Sample:
         """A stream in which these scenes were seen one after the other, and the question what was first.
 
-        The last scene is what the context still holds, the others are remembered. With one scene nothing is.
+        Args:
+            past: what is remembered, maybe nothing.
+            present: what the context still holds.
+            rng: everything random is drawn from it.
+            name: of the sample.
         """
         vocabulary = self._vocabulary
         user = [*vocabulary.encode(SYSTEM_PROMPTS["vispeak"]), vocabulary.segment_end]
-        *past, present = scenes
-        images, levels = [], []
-        for index in rng.integers(len(present.frames), size=int(rng.integers(2, 9))):
-            user += [*[IMAGE] * self._tokens, vocabulary.segment_end]
-            images.append(present.frames[index])
-            levels.append(0)
-        for age, picture in self._ages(past, rng):
-            level = int(rng.choice(_LEVELS, p=_LEVEL_SHARES))
+        images = [picture for scene in present for picture in self._lived(scene, rng)][:_PRESENT]
+        user += [*[IMAGE] * self._tokens, vocabulary.segment_end] * len(images)
+        levels, kept = [0] * len(images), rng.random() < _AS_KEPT
+        for number, (age, picture) in enumerate(self._ages(past, rng)):
+            level = min(number, 2) if kept else int(rng.choice(_LEVELS, p=_LEVEL_SHARES))
             user += vocabulary.encode(f"{age}s ago:")
             user += [*[IMAGE] * tokens_at(self._tokens, [level])[0], vocabulary.segment_end]
             images.append(picture)
             levels.append(level)
         user += [*vocabulary.encode_user_text(str(rng.choice(PAST_QUESTIONS))), vocabulary.segment_end]
-        answer = [vocabulary.answer_text, *vocabulary.encode(SENTENCES[scenes[0].act]), vocabulary.reply_end]
+        answer = [vocabulary.answer_text, *vocabulary.encode(SENTENCES[[*past, *present][0].act]), vocabulary.reply_end]
         agent = [vocabulary.pad] * len(user) + answer
         silent = np.full(len(agent), IGNORE, np.int64)
         return Sample(
@@ -92,13 +96,18 @@ class RecallBuilder:
         )
 
     @staticmethod
+    def _lived(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Some seconds of a scene."""
+        return scene.frames[rng.integers(len(scene.frames), size=int(rng.integers(2, 9)))]
+
+    @staticmethod
     def _ages(past: list[Scene], rng: np.random.Generator) -> list[tuple[int, NDArray[np.uint8]]]:
         """Frames of the past with their ages in s, the oldest first."""
-        counts = [int(rng.integers(2, 7)) for _ in past]
-        ages = np.sort(rng.integers(60, int(rng.integers(200, 1000)), size=sum(counts)))[::-1]
+        counts = [int(rng.integers(1, 6)) for _ in past]
         chosen = [
             scene.frames[int(rng.integers(len(scene.frames)))]
             for scene, count in zip(past, counts, strict=True)
             for _ in range(count)
-        ]
+        ][:_REMEMBERED]
+        ages = np.sort(rng.integers(25, int(rng.integers(200, 1000)), size=len(chosen)))[::-1]
         return list(zip(ages.tolist(), chosen, strict=True))

@@ -47,13 +47,13 @@ class TinyStage:
 def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     """What each stage learns from: pictures, then talk, then when to speak, then the seven subtasks.
 
-    The last part of stage 3 is a stage of its own here: nearly all replies run beside what is seen, so that signs to
-    stop are noticed while it speaks.
+    The last two parts of stage 3 are stages of their own here: in both nearly all replies run beside what is seen, so
+    that signs to stop are noticed while it speaks, and in the last a third of the samples asks for the past.
     """
     told = TellingConfig(proactive=0.0, events=False, question=0.5)
     watched = TellingConfig(proactive=0.8, events=False)
-    full = TellingConfig()
-    beside = TellingConfig(lockstep=0.85)
+    full = TellingConfig(proactive=0.92, silence=True)
+    beside = TellingConfig(proactive=0.92, lockstep=0.85, interrupted=0.5, silence=True)
     still = TellingConfig(proactive=0.0, events=False, question=1.0, conversation=0.0, lockstep=0.0, late=(1.0,))
     seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
     head = ("informative_head",)
@@ -62,7 +62,7 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
         TinyStage("1b", Mix(told, 0.4, still, texts=0.2), config.template_steps, config.batch, config.stage_lr),
         TinyStage(
             "2",
-            Mix(watched, 0.3, seen, recalls=0.1, texts=0.1, long=0.15),
+            Mix(watched, 0.3, seen, recalls=0.12, texts=0.1, long=0.15),
             config.streaming_steps,
             config.batch,
             config.stage_lr,
@@ -70,7 +70,7 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
         ),
         TinyStage(
             "3",
-            Mix(full, 0.22, seen, recalls=0.1, texts=0.05, long=0.25),
+            Mix(full, 0.22, seen, recalls=0.12, texts=0.05, long=0.23),
             config.instruct_steps,
             config.batch,
             config.instruct_lr,
@@ -79,8 +79,17 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
         ),
         TinyStage(
             "lockstep",
-            Mix(beside, 0.15, seen, recalls=0.08, texts=0.05, long=0.1),
+            Mix(beside, 0.15, seen, recalls=0.1, texts=0.05, long=0.1),
             config.lockstep_steps,
+            config.batch,
+            config.lockstep_lr,
+            head,
+            LABELS,
+        ),
+        TinyStage(
+            "past",
+            Mix(beside, 0.12, seen, recalls=0.35, texts=0.05, long=0.12),
+            config.past_steps,
             config.batch,
             config.lockstep_lr,
             head,
@@ -143,6 +152,7 @@ def stage_config(stage: TinyStage, base: Path, output: Path, config: TinyConfig)
         event_weight=_EVENT_WEIGHT,
         learning_rate=stage.rate,
         projector_learning_rate=config.projector_lr,
+        matrix_learning_rate=stage.rate * config.matrix_factor or None,
         # no clipping: small weights before the large rows of the tower have gradients that would shrink all others,
         # and only where there are pictures
         max_gradient_norm=1e4,

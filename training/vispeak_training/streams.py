@@ -17,7 +17,7 @@ from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.subtasks import NONE
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_training.data.sample import IGNORE, IMAGE, Sample
-from vispeak_training.phrases import QUESTIONS, REPLIES
+from vispeak_training.phrases import LONG_TALK, QUESTIONS, REPLIES
 from vispeak_training.theatre.acts import ACTS, EVENT_LABELS, SENTENCES
 from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
@@ -29,7 +29,7 @@ _CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
 
 @dataclass(frozen=True)
 class TellingConfig:
-    """How a clip is told; every field but the last is a share, 0 to 1."""
+    """How a clip is told; what is not said to be something else is a share, 0 to 1."""
 
     proactive: float = 1.0  # of samples in which what is seen may call for words
     events: bool = True  # whether the kinds of events are labelled
@@ -37,6 +37,8 @@ class TellingConfig:
     conversation: float = 1.0  # of samples in which the clip's own conversation takes place
     late: tuple[float, ...] = (0.45, 0.35, 0.2)  # of replies that begin at an event's first, second, third frame
     lockstep: float = 0.4  # of samples whose replies run beside the segments that follow, as published
+    interrupted: float = 0.3  # of these: somebody has asked for a long answer, and an event begins while it is given
+    silence: bool = False  # whether pad is to be predicted after frames that call for no words, not a share
     at_marker: bool = False  # whether the heads' labels stand at a segment's end marker: an ablation, not a share
 
 
@@ -52,6 +54,7 @@ class _Tracks:
     informative: list[int] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)  # reply tokens that wait for a position
+    ends: list[int] = field(default_factory=list)  # places behind frames that call for no words
 
     def read(self, segment: list[int], called: int = IGNORE, kind: int = IGNORE) -> None:
         """Appends a segment with the reply under way beside it, and its labels."""
@@ -90,8 +93,9 @@ class StreamBuilder:
         ahead = 0 if rng.random() < telling.lockstep else SPEAK_AHEAD
         tracks = _Tracks(vocabulary.pad, ahead, -1 if telling.at_marker else -2)
         tracks.read(self._segment(SYSTEM_PROMPTS["vispeak" if proactive else "online"]))
-        turns = self._turns(clip, rng)
         acts = [ACTS[label] if label != UNSETTLED else None for label in clip.labels]
+        turns = self._interrupted(clip, rng) if proactive and ahead == 0 else []
+        turns = turns or self._turns(clip, rng)
         patience = {start: int(rng.choice(len(telling.late), p=telling.late)) for start in clip.starts}
         answered: set[float] = set()  # events that have had their reply, by their start
         for time, start, act in zip(clip.times, clip.starts, acts, strict=True):
@@ -105,6 +109,8 @@ class StreamBuilder:
                 if patience[start] < 0:
                     answered.add(start)
                     tracks.pending = self._reply(vocabulary.answer_visual, str(rng.choice(REPLIES[str(act)])))
+            if telling.silence and act is not None and not (called and proactive):
+                tracks.ends.append(len(tracks.agent))
             tracks.speak()
         self._converse(tracks, turns, before=float("inf"))
         while tracks.pending:
@@ -127,6 +133,16 @@ class StreamBuilder:
             found.append((asked, str(rng.choice(QUESTIONS)), SENTENCES[ACTS[clip.labels[index]]]))
         return sorted(found)
 
+    def _interrupted(self, clip: SampledClip, rng: np.random.Generator) -> list[tuple[float, str, str]]:
+        """A question with a long answer up to three seconds before an event; nothing in clips without one."""
+        seen = zip(clip.starts, clip.labels, strict=True)
+        begins = sorted({float(start) for start, label in seen if label != UNSETTLED and ACTS[label] in REPLIES})
+        if not begins or rng.random() >= self._telling.interrupted:
+            return []
+        question, answer = LONG_TALK[int(rng.integers(len(LONG_TALK)))]
+        asked = begins[int(rng.integers(len(begins)))] - float(rng.uniform(0.0, 3.0))
+        return [(max(asked, 0.0), question, answer)]
+
     def _converse(self, tracks: _Tracks, turns: list[tuple[float, str, str]], before: float) -> None:
         """Reads the questions that were asked before a time; nobody asks while the agent speaks."""
         while turns and turns[0][0] < before:
@@ -147,4 +163,6 @@ class StreamBuilder:
             np.array(values, np.int64) for values in (tracks.user, tracks.agent, tracks.informative, tracks.events)
         )
         targets = np.where(agent == self._vocabulary.pad, IGNORE, agent)
+        ends = np.array([end for end in tracks.ends if end < len(agent)], np.int64)
+        targets[ends] = agent[ends]
         return Sample(user, agent, targets, informative, events, frames, np.zeros((0, 16_000), np.float32), name)

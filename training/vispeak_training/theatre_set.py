@@ -21,6 +21,8 @@ from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
 _LONGEST_TEXT = 256  # tokens
 _LONG = (16, 40)  # frames of a long stream
+_PAST_SCENES = (0, 1, 2, 2, 3, 4)  # how many scenes are remembered when the past is asked for
+_PRESENT_SCENES = (1, 2, 3, 4)  # and how many are still in the context
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class TheatreSet(Dataset[Sample | None]):
         kind = np.random.default_rng((self._seed, 1, index // self._batch)).random()
         rng = np.random.default_rng((self._seed, 0, index))
         if kind < self._mix.recalls:
-            return self._recall.build(self._draw_scenes(rng), rng, f"theatre {index}")
+            past, present = self._scenes_of(rng, _PAST_SCENES), self._scenes_of(rng, _PRESENT_SCENES)
+            return self._recall.build(past, present, rng, f"theatre {index}")
         if kind < self._mix.recalls + self._mix.texts:
             return self._recite(rng, f"theatre {index}")
         if kind < self._mix.recalls + self._mix.texts + self._mix.pictures:
@@ -110,10 +113,10 @@ class TheatreSet(Dataset[Sample | None]):
         whole = np.array(user + [vocabulary.pad] * len(reply), np.int64)
         return Sample(whole, agent, targets, silent, silent.copy(), *nothing, name)
 
-    def _draw_scenes(self, rng: np.random.Generator) -> list[Scene]:
-        """One to four scenes, each through another camera."""
+    def _scenes_of(self, rng: np.random.Generator, numbers: tuple[int, ...]) -> list[Scene]:
+        """As many scenes as one of `numbers`, each through another camera."""
         drawn = []
-        for _ in range(int(rng.integers(1, 5))):
+        for _ in range(int(rng.choice(numbers))):
             scene = self._scenes[int(rng.integers(len(self._scenes)))]
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             drawn.append(replace(scene, frames=changed(scene.frames, scene.keypoints, generator)[0]))

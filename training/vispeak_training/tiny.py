@@ -33,7 +33,7 @@ def tiny_model_config(vocab_size: int, config: TinyConfig) -> ModelConfig:
             num_heads=6,
             num_kv_heads=2,
             rope_theta=1e4,
-            max_positions=512,  # the longest training streams have 40 frames; beyond what it has seen it goes blind
+            max_positions=768,  # the longest training streams have 40 frames; beyond what it has seen it goes blind
         ),
         pooling_size=1,
         informative_head=False,

@@ -50,7 +50,7 @@ class Past:
             width=model.config.vision.feature_size,
             dtype=model.dtype,
             window_frames=budget.window // (tokens + 1),
-            recall_positions=budget.span // 4,
+            recall_positions=budget.span // 3,
             frame_overhead=len(vocabulary.encode(_words(_LONGEST_AGE * NANOSECONDS))) + 1,
             budget=config.memory_bytes,
         )

@@ -54,6 +54,7 @@ class StageConfig:
     event_weight: float = 0.5  # of the event head's loss (ours)
     learning_rate: float = 1e-4  # peak
     projector_learning_rate: float | None = 1e-5  # of image projector and audio adapter; null: the same as the rest
+    matrix_learning_rate: float | None = None  # of the decoder's matrices, by Muon, from nothing; null: AdamW
     batch_size: int = 2  # samples in a micro-batch of one device
     accumulation: int = 4  # micro-batches in a step
     epochs: float = 1.0  # passes over the data
@@ -105,6 +106,9 @@ class StageConfig:
             raise ValueError(f"weights: {self.weights!r} is unknown; expected one of {', '.join(WEIGHTS)}")
         if self.fsdp is not None and self.deepspeed is not None:
             raise ValueError("fsdp, deepspeed: set only one of them")
+        whole = "language_model" in self.train and self.fsdp is None and self.deepspeed is None
+        if self.matrix_learning_rate is not None and not whole:
+            raise ValueError("matrix_learning_rate: needs language_model in train, and neither fsdp nor deepspeed")
         self._check_numbers()
 
     def _check_numbers(self) -> None:

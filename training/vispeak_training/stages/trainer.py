@@ -20,6 +20,7 @@ from vispeak_training.stages.artefact import publish, read_artefact, write_artef
 from vispeak_training.stages.batch import Batch, Collator
 from vispeak_training.stages.config import StageConfig, TrainingStoppedError
 from vispeak_training.stages.learner import Learner
+from vispeak_training.stages.muon import Together, muon, split_matrices
 from vispeak_training.stages.parts import is_projector
 from vispeak_training.stages.throughput import Cost, peak_flops
 
@@ -89,10 +90,14 @@ class StageTrainer(Trainer):
         return super()._get_train_sampler(train_dataset)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over the tensors that learn, the projectors with a learning rate of their own."""
+        """AdamW over the tensors that learn, the projectors with a rate of their own; Muon where it is asked for."""
         if self.optimizer is None:
+            model = model or self._learner
             kind, options = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = kind(parameter_groups(model or self._learner, self._config), **options)
+            groups, rate = parameter_groups(model, self._config), self._config.matrix_learning_rate
+            matrices, rest = split_matrices(model.named_parameters(), groups) if rate else ([], groups)
+            inner = muon(matrices, rate, self._config.weight_decay) if rate and matrices else None
+            self.optimizer = Together([kind(rest, **options), inner]) if inner else kind(groups, **options)
         return self.optimizer
 
     def _measured(self) -> dict[str, float]:

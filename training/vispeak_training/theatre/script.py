@@ -115,32 +115,27 @@ def make_script(
     subtask: str | None = None,
     plain: bool = False,
 ) -> Script:
-    """A random clip: everyday acts, and in most clips an event or two of one subtask among them.
+    """A random clip: everyday acts, and in most clips an event or two among them.
 
     Args:
         rng: everything is drawn from it.
         duration: s.
         look: who performs.
         held_out: variants and phrasings that no training clip has.
-        subtask: of SUBTASKS, or DISTRACTORS for none; drawn by default.
+        subtask: of SUBTASKS, or DISTRACTORS for none; drawn by default, and then an episode of another may join it.
         plain: as in ViSpeak-Bench: one event, and a conversation before it in just those subtasks that have one there.
 
     Raises:
         KeyError: there is no such subtask.
     """
+    joined = subtask is None and not plain and rng.random() < _JOINED
     subtask = subtask or str(rng.choice([*BY_SUBTASK, DISTRACTORS], p=_SHARES))
-    framing = str(rng.choice(_FRAMINGS, p=_FRAMING_SHARES[subtask]))
-    acts: list[tuple[str, float]] = []
-    if subtask != DISTRACTORS:
-        acts = _events(rng, subtask, duration)[: 1 if plain else None]
-        if acts[0][0] in ("hat_off", "robot_dance") and framing == "close":
-            framing = "upper"
-    if any(act in _FALLING for act, _ in acts):
-        framing = "floor"
-    room = duration - sum(length for _, length in acts)
+    acts, framing, added = _episodes(rng, subtask, duration, plain, joined)
+    room, duration = duration + added - sum(length for _, length in acts), duration + added
     least = 2.5 if subtask in (_PLAIN_TALK if plain else _TALK) else 1.0
-    lead = duration if not acts else max(0.5, _lead(rng, subtask, room, least))
-    filled = _everyday(rng, lead, subtask, framing) + acts
+    lead = max(0.5, room if _ends(subtask, acts) else float(rng.uniform(min(least, room), room))) if acts else duration
+    calm = any(act in _MISHAP_ACTS for act, _ in acts) and subtask not in _TALK
+    filled = _everyday(rng, lead, "anomaly_warning" if calm else subtask, framing) + acts
     filled += _everyday(rng, duration - sum(length for _, length in filled), "after", framing)
     script = fixed_script(rng, filled, look, held_out)
     turns: tuple[Turn, ...] = ()
@@ -175,6 +170,27 @@ def fixed_script(
     return Script(tuple(parts), rest(rng), time, framing=framing, subtask=subtask, dressing=dressing)
 
 
+def _episodes(
+    rng: np.random.Generator, subtask: str, duration: float, plain: bool, joined: bool
+) -> tuple[list[tuple[str, float]], str, float]:
+    """What calls for words and what lies between, how it is framed, and how many seconds a second episode adds."""
+    framing, added = str(rng.choice(_FRAMINGS, p=_FRAMING_SHARES[subtask])), 0.0
+    if subtask == DISTRACTORS:
+        return [], framing, added
+    acts = _events(rng, subtask, duration)[: 1 if plain else None]
+    if acts[0][0] in ("hat_off", "robot_dance") and framing == "close":
+        framing = "upper"
+    if joined and subtask in _WIDE:
+        acts, added = _join(rng, subtask, acts)
+        framing = "full"
+    return acts, "floor" if any(act in _FALLING for act, _ in acts) else framing, added
+
+
+def _ends(subtask: str, acts: list[tuple[str, float]]) -> bool:
+    """Whether nothing comes after the last event."""
+    return subtask == "anomaly_warning" or acts[-1][0] in LASTING
+
+
 def _events(rng: np.random.Generator, subtask: str, duration: float) -> list[tuple[str, float]]:
     """The clip's one event, or two signs with something else between them."""
     act = str(rng.choice(BY_SUBTASK[subtask]))
@@ -187,11 +203,16 @@ def _events(rng: np.random.Generator, subtask: str, duration: float) -> list[tup
     return [first]
 
 
-def _lead(rng: np.random.Generator, subtask: str, room: float, least: float) -> float:
-    """When the first event begins."""
-    if subtask == "anomaly_warning":
-        return room
-    return float(rng.uniform(min(least, room), room))
+def _join(
+    rng: np.random.Generator, subtask: str, acts: list[tuple[str, float]]
+) -> tuple[list[tuple[str, float]], float]:
+    """An episode of another subtask before or after the events; returns all, and how many seconds were added."""
+    other = _events(rng, str(rng.choice([name for name in _WIDE if name != subtask])), 10.0)
+    first, second = (acts, other) if acts[-1][0] not in LASTING else (other, acts)
+    if first[-1][0] in LASTING:
+        return acts, 0.0
+    between = _everyday(rng, float(rng.uniform(1.5, 4.0)), "after", "full")
+    return [*first, *between, *second], sum(length for _, length in between + other)
 
 
 def _everyday(rng: np.random.Generator, seconds: float, subtask: str, framing: str) -> list[tuple[str, float]]:
@@ -229,6 +250,9 @@ _FRAMING_SHARES = {
 _TALK = {"visual_interruption": "long", "visual_termination": "short"}
 _PLAIN_TALK = _TALK | {"gesture_understanding": "short"}
 _MISHAPS = ("anomaly_warning", "humor_reaction")
+_MISHAP_ACTS = {act for name in _MISHAPS for act in BY_SUBTASK[name]}
+_JOINED = 0.4  # share of clips with two episodes, where both can be seen from afar
+_WIDE = ("visual_wake_up", "visual_termination", *_MISHAPS)
 _CLOSE = ("gesture_understanding", "visual_interruption")
 _NEEDS_FLOOR = {
     *ANOMALIES,

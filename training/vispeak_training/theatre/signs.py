@@ -40,7 +40,7 @@ Maker = Callable[[np.random.Generator, Look, bool], Performance]
 def wave(rng: np.random.Generator, look: Look, held_out: bool, side: str = "") -> Performance:
     """A hand that goes from side to side, at the head's height or above."""
     names = ["high", "far"] if held_out else ["beside", "wide", "front", "both", "anywhere"]
-    variant = str(rng.choice(names, p=None if held_out else [0.16, 0.14, 0.14, 0.12, 0.44]))
+    variant = str(rng.choice(names, p=None if held_out else [0.1, 0.1, 0.1, 0.1, 0.6]))
     sides = ("left", "right") if variant == "both" else (side or side_of(rng),)
     swing, rate, phase = rng.uniform(0.08, 0.16), rng.uniform(1.2, 2.4), rng.uniform(0, 6.3)
     h, out = look.height, SHOULDER[0] * look.girth
@@ -51,7 +51,7 @@ def wave(rng: np.random.Generator, look: Look, held_out: bool, side: str = "") -
         "high": (out + 0.1, -0.1, 0.78 * h),
         "far": (out + 0.2, -0.3, 0.64 * h),
         "both": (out + 0.15, -0.1, 0.7 * h),
-        "anywhere": (out + rng.uniform(0.02, 0.3), -rng.uniform(0.06, 0.24), rng.uniform(0.4, 0.7) * h),
+        "anywhere": (out + rng.uniform(0.0, 0.34), -rng.uniform(0.04, 0.28), rng.uniform(0.38, 0.74) * h),
     }[variant] + rng.normal(0, 0.03, 3)
     shapes = both_hands("relaxed") | {k: v for raised in sides for k, v in shape_pose(raised, "five").items()}
 
@@ -131,7 +131,7 @@ def _stop_palm(rng: np.random.Generator, look: Look, held_out: bool) -> Performa
 def _head_shake(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
     """The head turns left and right; often a forefinger goes with it."""
     rate, wide, side = rng.uniform(0.9, 1.6), rng.uniform(45, 62), side_of(rng)
-    sign, h, wag = SIDES[side], look.height, rng.random() < (0.4 if held_out else 0.6)
+    sign, h, wag = SIDES[side], look.height, rng.random() < 0.4
     shape = shape_pose(side, "one") if wag else {}
 
     def pose(t: float) -> dict[str, float]:
