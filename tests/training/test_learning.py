@@ -302,7 +302,7 @@ def test_the_recipe_sees_first_and_then_learns_all_but_seeing(vocabulary, tmp_pa
     clips = [made_up_clip(seed) for seed in range(4)]
     config = TinyConfig(
         vision_epochs=1, vision_batch=8, align_steps=1, template_steps=1, streaming_steps=1, instruct_steps=2,
-        lockstep_steps=1, batch=2,
+        lockstep_steps=1, past_steps=1, batch=2,
     )  # fmt: skip
     model = build_model(len(vocabulary), config)
     before = copy.deepcopy(model.state_dict())
