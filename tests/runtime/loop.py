@@ -85,11 +85,14 @@ class Loop:
         self.ahead(self.config.speak_ahead)
 
     def decide(self, kind, stamp, logits, score):
-        begun = False
+        begun = called = False
         if self.question is not None:
             token = int(logits.argmax())
             silent = (self.vocabulary.pad, self.vocabulary.reply_end)
-            if (token in self.vocabulary.starts) if self.reply is not None else (token not in silent):
+            starts = (token in self.vocabulary.starts) if self.reply is not None else (token not in silent)
+            # words about a picture are no answer: the question goes on waiting
+            called = starts and kind == "image" and token == self.vocabulary.answer_visual
+            if starts and not called:
                 self.begin(stamp, "text", token)
                 self.question, begun = None, True
         if kind == "image":
@@ -97,7 +100,7 @@ class Loop:
             self.first = False
             self.scores.append((stamp, score, sum(self.window)))
             rests = self.last_fire is not None and stamp - self.last_fire < self.config.refractory * 1e9
-            if sum(self.window) > self.config.threshold and not rests and not begun:
+            if called or (sum(self.window) > self.config.threshold and not rests and not begun):
                 self.last_fire, begun = stamp, True
                 self.begin(stamp, "visual", self.vocabulary.answer_visual)
         if self.reply is not None and not begun:

@@ -180,6 +180,24 @@ def test_a_standing_question_outlives_the_pictures_around_it(model):
     assert question.first > 100, "it moved along with the window"
 
 
+def test_words_about_a_picture_are_no_answer_to_a_question_that_waits(model):
+    vocab = vocabulary()
+    word = vocab.encode("Hello")[0]
+    said = [vocab.pad, vocab.answer_visual, word, vocab.reply_end, vocab.answer_text, word, vocab.reply_end]
+    tokens = iter([*said, *[vocab.pad] * 9])
+    handle = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: prefer(logits, next(tokens)))
+    try:
+        events = [TextEvent(0, "What is in the video?"), image_event(1), image_event(2), image_event(3)]
+        outputs = run_session(model, SessionConfig(threshold=99, recognition="off"), events)
+    finally:
+        handle.remove()
+    replies = [(out.start, out.trigger, out.token_ids[0]) for out in outputs if isinstance(out, ReplyFinished)]
+    assert replies == [
+        (nanoseconds(1), Trigger.VISUAL, vocab.answer_visual), (nanoseconds(2), Trigger.TEXT, vocab.answer_text),
+    ]  # fmt: skip
+    assert [out.fired for out in outputs if isinstance(out, Score)] == [True, False, False]
+
+
 def test_words_outlive_the_pictures_around_them(model):
     config = SessionConfig(
         threshold=0.2, refractory=100.0, max_positions=150, window_positions=20, reply_positions=20, max_reply_tokens=8

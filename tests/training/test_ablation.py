@@ -27,7 +27,9 @@ from vispeak_training.streams import StreamBuilder, TellingConfig
 from vispeak_training.tiny import build_model
 from vispeak_training.tiny_config import TinyConfig
 
-STEPS = TinyConfig(align_steps=1, template_steps=1, streaming_steps=1, instruct_steps=1, lockstep_steps=1, past_steps=1, batch=2)
+STEPS = TinyConfig(
+    align_steps=1, template_steps=1, streaming_steps=1, instruct_steps=1, lockstep_steps=1, past_steps=1, batch=2
+)
 
 
 @pytest.fixture(scope="module")

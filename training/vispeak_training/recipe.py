@@ -52,8 +52,8 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
     """
     told = TellingConfig(proactive=0.0, events=False, question=0.5)
     watched = TellingConfig(proactive=0.8, events=False)
-    full = TellingConfig(proactive=0.92, silence=True)
-    beside = TellingConfig(proactive=0.92, lockstep=0.85, interrupted=0.5, silence=True)
+    full = TellingConfig(proactive=0.88, silence=True)
+    beside = TellingConfig(proactive=0.88, lockstep=0.85, interrupted=0.5, silence=True)
     still = TellingConfig(proactive=0.0, events=False, question=1.0, conversation=0.0, lockstep=0.0, late=(1.0,))
     seen = TellingConfig(question=0.7, conversation=0.0, lockstep=0.0, late=(1.0,))
     head = ("informative_head",)

@@ -23,6 +23,7 @@ from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
 
 LABELS = (NONE, *EVENT_LABELS.values())  # of the event head
 _ASKED_AMONG = 12  # frames
+_ASKED_BEFORE = 8.0  # s before an event, at most: about as long as a long answer takes beside frames
 SPEAK_AHEAD = 64  # tokens, the runtime's default
 _CLASSES = {act: LABELS.index(label) for act, label in EVENT_LABELS.items()}
 
@@ -38,7 +39,7 @@ class TellingConfig:
     late: tuple[float, ...] = (0.45, 0.35, 0.2)  # of replies that begin at an event's first, second, third frame
     lockstep: float = 0.4  # of samples whose replies run beside the segments that follow, as published
     interrupted: float = 0.3  # of these: somebody has asked for a long answer, and an event begins while it is given
-    silence: bool = False  # whether pad is to be predicted after frames that call for no words, not a share
+    silence: bool = False  # whether pad is to be predicted after frames where nothing may call for words; no share
     at_marker: bool = False  # whether the heads' labels stand at a segment's end marker: an ablation, not a share
 
 
@@ -54,7 +55,7 @@ class _Tracks:
     informative: list[int] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)  # reply tokens that wait for a position
-    ends: list[int] = field(default_factory=list)  # places behind frames that call for no words
+    ends: list[int] = field(default_factory=list)  # places behind frames at which silence is to be predicted
 
     def read(self, segment: list[int], called: int = IGNORE, kind: int = IGNORE) -> None:
         """Appends a segment with the reply under way beside it, and its labels."""
@@ -109,7 +110,7 @@ class StreamBuilder:
                 if patience[start] < 0:
                     answered.add(start)
                     tracks.pending = self._reply(vocabulary.answer_visual, str(rng.choice(REPLIES[str(act)])))
-            if telling.silence and act is not None and not (called and proactive):
+            if telling.silence and not proactive and act is not None:
                 tracks.ends.append(len(tracks.agent))
             tracks.speak()
         self._converse(tracks, turns, before=float("inf"))
@@ -134,13 +135,16 @@ class StreamBuilder:
         return sorted(found)
 
     def _interrupted(self, clip: SampledClip, rng: np.random.Generator) -> list[tuple[float, str, str]]:
-        """A question with a long answer up to three seconds before an event; nothing in clips without one."""
+        """A question with a long answer some seconds before an event; nothing in clips without one.
+
+        Some answers end by themselves while the event is seen: it is no less one then.
+        """
         seen = zip(clip.starts, clip.labels, strict=True)
         begins = sorted({float(start) for start, label in seen if label != UNSETTLED and ACTS[label] in REPLIES})
         if not begins or rng.random() >= self._telling.interrupted:
             return []
         question, answer = LONG_TALK[int(rng.integers(len(LONG_TALK)))]
-        asked = begins[int(rng.integers(len(begins)))] - float(rng.uniform(0.0, 3.0))
+        asked = begins[int(rng.integers(len(begins)))] - float(rng.uniform(0.0, _ASKED_BEFORE))
         return [(max(asked, 0.0), question, answer)]
 
     def _converse(self, tracks: _Tracks, turns: list[tuple[float, str, str]], before: float) -> None:

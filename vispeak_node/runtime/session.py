@@ -300,13 +300,15 @@ class Session:
             reading = yield HeadRequest(row_1D, next_1D, self._recogniser.by_event_head, chance=answering)
         asked = self._question is not None or not self.config.proactive
         begins = answering and begins_answer(reading.token, self.vocabulary, asked, speaking)
-        if begins:
+        # words about what is seen while a question waits: they are not its answer
+        seen = begins and scored and reading.token == self.vocabulary.answer_visual and self._may_interrupt
+        if begins and not seen:
             outputs += self._end_reply()
             trigger = Trigger.VOICE if reading.token == self.vocabulary.answer_voice else Trigger.TEXT
             outputs += self._speech.start(segment.stamp, trigger, reading.chance, reading.token)
             self._question = None
         if scored:
-            outputs += yield from self._score(segment, reading, free=not begins)
+            outputs += yield from self._score(segment, reading, free=not begins, called=seen)
         begun = any(isinstance(output, ReplyStarted) for output in outputs)  # then its first token is chosen already
         if self.speaking and not begun:
             outputs += self._take_token(reading.token)
@@ -321,9 +323,14 @@ class Session:
             return False
         return segment.kind is Kind.IMAGE or self.config.score_events == "all"
 
-    def _score(self, segment: Segment, reading: Reading, free: bool) -> Steps[list[Output]]:
+    @property
+    def _may_interrupt(self) -> bool:
+        return not self.speaking or self.config.visual_interruption
+
+    def _score(self, segment: Segment, reading: Reading, free: bool, called: bool) -> Steps[list[Output]]:
+        """Scores a segment, and begins a reply if the scores add up, or the language model has called for one."""
         total, fires = self._trigger.add(segment.stamp, reading.score)
-        fires = fires and free and (not self.speaking or self.config.visual_interruption)
+        fires = called or (fires and free and self._may_interrupt)
         events, least = self._recogniser.named(reading.events), self.config.threshold
         outputs: list[Output] = [Score(segment.stamp, reading.score, total, least, self.speaking, fires, events)]
         if fires:

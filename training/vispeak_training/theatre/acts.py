@@ -94,6 +94,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator, Look, bool], Performance]] = {
     ABSENT: lambda rng, look, held_out: Performance(lambda t: {"y": 50.0, "z": -5.0}),
 }
 assert set(_MAKERS) == set(ACTS)
+_RARE = 0.35  # share of performances in training in one of the ways that held-out clips have
 
 
 def make_act(act: str, rng: np.random.Generator, look: Look | None = None, held_out: bool = False) -> Performance:
@@ -103,12 +104,13 @@ def make_act(act: str, rng: np.random.Generator, look: Look | None = None, held_
         act: one of ACTS.
         rng: everything random is drawn from it.
         look: who performs; an average person by default.
-        held_out: a variant that no training clip has, for acts that have variants.
+        held_out: one of the ways to perform it that held-out clips have, for acts that have several; training clips
+            have these now and then, and mostly others.
 
     Raises:
         KeyError: there is no such act.
     """
-    return _MAKERS[act](rng, look or Look(), held_out)
+    return _MAKERS[act](rng, look or Look(), held_out or rng.random() < _RARE)
 
 
 def label_of(act: str) -> str:
