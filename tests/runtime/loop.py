@@ -85,21 +85,23 @@ class Loop:
         self.ahead(self.config.speak_ahead)
 
     def decide(self, kind, stamp, logits, score):
-        begun = called = False
+        token, begun = int(logits.argmax()), False
+        rests = self.last_fire is not None and stamp - self.last_fire < self.config.refractory * 1e9
+        busy = self.question is not None or self.reply is not None
+        # the model itself begins words about a picture
+        called = kind == "image" and busy and token == self.vocabulary.answer_visual and not rests
         if self.question is not None:
-            token = int(logits.argmax())
             silent = (self.vocabulary.pad, self.vocabulary.reply_end)
             starts = (token in self.vocabulary.starts) if self.reply is not None else (token not in silent)
-            # words about a picture are no answer: the question goes on waiting
-            called = starts and kind == "image" and token == self.vocabulary.answer_visual
+            if starts:
+                self.question = None
             if starts and not called:
                 self.begin(stamp, "text", token)
-                self.question, begun = None, True
+                begun = True
         if kind == "image":
             self.window = [*self.window, 0.0 if self.first else score][-self.config.window :]
             self.first = False
             self.scores.append((stamp, score, sum(self.window)))
-            rests = self.last_fire is not None and stamp - self.last_fire < self.config.refractory * 1e9
             if called or (sum(self.window) > self.config.threshold and not rests and not begun):
                 self.last_fire, begun = stamp, True
                 self.begin(stamp, "visual", self.vocabulary.answer_visual)

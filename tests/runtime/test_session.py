@@ -180,22 +180,35 @@ def test_a_standing_question_outlives_the_pictures_around_it(model):
     assert question.first > 100, "it moved along with the window"
 
 
-def test_words_about_a_picture_are_no_answer_to_a_question_that_waits(model):
-    vocab = vocabulary()
-    word = vocab.encode("Hello")[0]
-    said = [vocab.pad, vocab.answer_visual, word, vocab.reply_end, vocab.answer_text, word, vocab.reply_end]
-    tokens = iter([*said, *[vocab.pad] * 9])
-    handle = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: prefer(logits, next(tokens)))
+@pytest.mark.parametrize("answered", [False, True])
+def test_the_language_model_may_itself_begin_words_about_a_picture(model, answered):
+    """While a question waits, or within a reply; not again before the refractory time is over."""
+    vocab, word = vocabulary(), vocabulary().encode("Hello")[0]
+    session = Session(model, vocab, SessionConfig(threshold=99, recognition="off", speak_ahead=0, refractory=3.0))
+    wanted = vocab.answer_text if answered else vocab.pad
+    handle = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: prefer(logits, wanted))
+    outputs = session.push(TextEvent(0, "What is in the video?"))
+    assert session.speaking == answered
+    fired = []
     try:
-        events = [TextEvent(0, "What is in the video?"), image_event(1), image_event(2), image_event(3)]
-        outputs = run_session(model, SessionConfig(threshold=99, recognition="off"), events)
+        for second in range(1, 6):
+            # at every end marker the model wants to begin anew; between them it says a word
+            wanted, rows = vocab.answer_visual, len(session._encoder.segment(image_event(second)).user_TD)
+            places = iter([*[word] * (rows - 1), wanted] if session.speaking else [wanted])
+            handle.remove()
+            handle = model.lm_head.register_forward_hook(
+                lambda _module, _inputs, logits, places=places: prefer(logits, next(places))
+            )
+            made = session.push(image_event(second))
+            outputs += made
+            fired += [out.fired for out in made if isinstance(out, Score)]
     finally:
         handle.remove()
-    replies = [(out.start, out.trigger, out.token_ids[0]) for out in outputs if isinstance(out, ReplyFinished)]
-    assert replies == [
-        (nanoseconds(1), Trigger.VISUAL, vocab.answer_visual), (nanoseconds(2), Trigger.TEXT, vocab.answer_text),
-    ]  # fmt: skip
-    assert [out.fired for out in outputs if isinstance(out, Score)] == [True, False, False]
+    begun = [(out.stamp, out.trigger) for out in outputs if isinstance(out, ReplyStarted)]
+    texts = [(0, Trigger.TEXT)] if answered else []
+    assert begun == [*texts, (nanoseconds(1), Trigger.VISUAL), (nanoseconds(4), Trigger.VISUAL)]
+    assert fired == [True, False, False, True, False]
+    assert [out.interrupted for out in outputs if isinstance(out, ReplyFinished)] == [True] * (len(begun) - 1)
 
 
 def test_words_outlive_the_pictures_around_them(model):

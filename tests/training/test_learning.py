@@ -18,7 +18,7 @@ from vispeak_node.model.checkpoint import load_model, save_checkpoint
 from vispeak_node.model.preprocess import normalise
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.runtime.memory.frame import Frame
-from vispeak_training.calibrate import calibrate, f_score
+from vispeak_training.calibrate import calibrate
 from vispeak_training.data.sample import IGNORE, IMAGE
 from vispeak_training.losses import focal_loss, next_token_loss
 from vispeak_training.phrases import LONG_TALK, REPLIES, corpus
@@ -373,15 +373,19 @@ def test_remembered_frames_are_learned_from_in_the_resolution_that_the_memory_ke
     torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_calibration_takes_the_threshold_with_the_best_score(vocabulary, monkeypatch):
-    results = {0.35: (0.4, 0.9), 0.7: (0.9, 0.7), 1.0: (1.0, 0.1)}  # precision, noticed
-
+@pytest.mark.parametrize(
+    ("results", "wanted"),  # threshold: false replies in 5 quiet minutes, time accuracy
+    [
+        ({0.35: (4.0, 0.9), 0.7: (0.4, 0.7), 1.0: (0.0, 0.1)}, 0.7),  # the best one that is quiet enough
+        ({0.35: (0.3, 0.7), 0.7: (0.1, 0.7), 1.0: (0.0, 0.1)}, 0.7),  # of equally good ones the largest
+        ({0.35: (9.0, 0.9), 0.7: (4.0, 0.5), 1.0: (3.0, 0.1)}, 1.0),  # none is: the quietest
+    ],
+)
+def test_calibration_takes_the_best_threshold_that_is_quiet_enough(vocabulary, monkeypatch, results, wanted):
     def fake(model, words, clips, config, session_type):
-        precision, noticed = results[config.threshold]
-        return {"precision": precision, "noticed": noticed}
+        quiet, timed = results[config.threshold]
+        return {"false_triggers_per_5_quiet_minutes": quiet, "time_accuracy": timed}
 
     monkeypatch.setattr("vispeak_training.calibrate.measure", fake)
     model = build_model(len(vocabulary), TinyConfig())
-    assert calibrate(model, vocabulary, [], tuple(results)) == 0.7 == model.config.threshold
-    assert f_score(0.0, 0.0) == 0.0 and f_score(0.5, 0.5) == pytest.approx(0.5)
-    assert f_score(0.9, 0.5) > f_score(0.5, 0.9)
+    assert calibrate(model, vocabulary, [], tuple(results)) == wanted == model.config.threshold

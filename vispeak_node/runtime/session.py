@@ -300,15 +300,16 @@ class Session:
             reading = yield HeadRequest(row_1D, next_1D, self._recogniser.by_event_head, chance=answering)
         asked = self._question is not None or not self.config.proactive
         begins = answering and begins_answer(reading.token, self.vocabulary, asked, speaking)
-        # words about what is seen while a question waits: they are not its answer
-        seen = begins and scored and reading.token == self.vocabulary.answer_visual and self._may_interrupt
-        if begins and not seen:
+        # the language model itself begins words about what it sees, in a reply or instead of an answer
+        called = scored and (begins or speaking) and self._calls(reading.token, segment.stamp)
+        if begins and not called:
             outputs += self._end_reply()
             trigger = Trigger.VOICE if reading.token == self.vocabulary.answer_voice else Trigger.TEXT
             outputs += self._speech.start(segment.stamp, trigger, reading.chance, reading.token)
+        if begins:
             self._question = None
         if scored:
-            outputs += yield from self._score(segment, reading, free=not begins, called=seen)
+            outputs += yield from self._score(segment, reading, free=not begins, called=called)
         begun = any(isinstance(output, ReplyStarted) for output in outputs)  # then its first token is chosen already
         if self.speaking and not begun:
             outputs += self._take_token(reading.token)
@@ -322,6 +323,9 @@ class Session:
         if self.model.informative_head is None or not self.config.proactive:
             return False
         return segment.kind is Kind.IMAGE or self.config.score_events == "all"
+
+    def _calls(self, token: int, stamp: int) -> bool:
+        return token == self.vocabulary.answer_visual and self._may_interrupt and not self._trigger.resting(stamp)
 
     @property
     def _may_interrupt(self) -> bool:

@@ -40,14 +40,15 @@ class TriggerWindow:
         self._scores.append(0.0 if self._first and self._config.first_score_is_zero else score)
         self._first = False
         total = sum(self._scores)
-        return total, total > self._config.threshold and not self._resting(stamp)
+        return total, total > self._config.threshold and not self.resting(stamp)
 
     def fired(self, stamp: int) -> None:
         """A proactive reply begins at this stamp."""
         self._last_fire = stamp
         self.rearm()
 
-    def _resting(self, stamp: int) -> bool:
+    def resting(self, stamp: int) -> bool:
+        """Whether a proactive reply began a moment ago, so that no other may."""
         if self._last_fire is None:
             return False
         return 0 <= stamp - self._last_fire < nanoseconds(self._config.refractory)
