@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from vispeak_training.stages.config import StageConfig
 from vispeak_training.stages.muon import Together, muon, split_matrices
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
@@ -93,7 +94,23 @@ def test_a_run_that_is_taken_up_goes_on_as_if_it_had_not_stopped():
         assert torch.equal(expected, found)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"matrix_learning_rate": 0.0}, "must be above 0"),
+        ({"matrix_learning_rate": 1e-3, "train": ("mm_projector",)}, "needs language_model"),
+        ({"matrix_learning_rate": 1e-3, "deepspeed": "zero2.json"}, "neither fsdp nor deepspeed"),
+    ],
+)
+def test_a_stage_says_where_muon_cannot_be(changes, reason):
+    fields = {"name": "a", "base": "b", "data": "c", "output": "d", "train": ("language_model",), "lora": None}
+    StageConfig(**fields, matrix_learning_rate=1e-3).check()
+    with pytest.raises(ValueError, match=rf"matrix_learning_rate: .*{reason}"):
+        StageConfig(**fields | changes).check()
+
+
 def test_without_muon_adamw_is_left_to_do_it(monkeypatch, caplog):
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     assert muon([nn.Parameter(torch.zeros(2, 2))], 0.1, 0.0) is None
     assert "no Muon" in caplog.text
+    assert muon([], 0.1, 0.0) is None

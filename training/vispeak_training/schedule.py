@@ -1,12 +1,10 @@
 """The optimiser of the small tower: Muon for its matrices, AdamW for the rest, a warm-up, a cosine.
 
-Muon (Jordan 2024, in torch since 2.9) makes every update of a matrix an orthogonal one. From scratch the tower tells
-twice as many frames right after the same minute as with AdamW alone (docs/training.md).
+From scratch the tower tells twice as many frames right after the same minute as with AdamW alone (docs/training.md).
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable
 
@@ -14,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from vispeak_training.stages.muon import Together, muon
 from vispeak_training.tiny_config import TinyConfig
-
-logger = logging.getLogger(__name__)
 
 _BETAS = (0.9, 0.98)
 _LEAST = 0.02  # share of the rate that is left at the end
@@ -36,35 +33,22 @@ class OneCycle:
         inner = [parameter for module in hidden for parameter in module.parameters()]
         outer = [parameter for module in others for parameter in module.parameters()]
         self._parameters = inner + outer
-        decay = config.weight_decay
-        matrices = [parameter for parameter in inner if parameter.ndim == 2] if hasattr(torch.optim, "Muon") else []
-        if not matrices:
-            logger.warning(
-                "torch %s has no Muon (2.9 has): AdamW trains everything, which takes longer", torch.__version__
-            )
-        chosen = {id(parameter) for parameter in matrices}
+        matrices, decay = [parameter for parameter in inner if parameter.ndim == 2], config.weight_decay
+        inside = muon(matrices, config.vision_matrix_lr, decay)
+        chosen = {id(parameter) for parameter in matrices} if inside else set()
         rest = [parameter for parameter in self._parameters if id(parameter) not in chosen]
-        self._optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, config.vision_lr, betas=_BETAS, weight_decay=decay)
-        ]
-        if matrices:
-            # the update of a matrix is scaled to the size that AdamW's would have
-            muon = torch.optim.Muon(
-                matrices, config.vision_matrix_lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            )
-            self._optimisers.append(muon)
+        outside: torch.optim.Optimizer = torch.optim.AdamW(rest, lr=config.vision_lr, betas=_BETAS, weight_decay=decay)
+        self._optimiser = Together([outside, inside]) if inside else outside
         self._steps, self._warmup = steps, max(1, round(steps * config.warmup_share))
-        self._schedules = [LambdaLR(optimiser, self._factor) for optimiser in self._optimisers]
+        self._schedule = LambdaLR(self._optimiser, self._factor)
 
     def step(self, loss: Tensor) -> None:
         """One update, gradients clipped to norm 1."""
-        for optimiser in self._optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        for optimiser, schedule in zip(self._optimisers, self._schedules, strict=True):
-            optimiser.step()
-            schedule.step()
+        self._optimiser.step()
+        self._schedule.step()
 
     def _factor(self, done: int) -> float:
         if done < self._warmup:

@@ -301,7 +301,7 @@ class Session:
         asked = self._question is not None or not self.config.proactive
         begins = answering and begins_answer(reading.token, self.vocabulary, asked, speaking)
         # the language model itself begins words about what it sees, in a reply or instead of an answer
-        called = scored and (begins or speaking) and self._calls(reading.token, segment.stamp)
+        called = scored and (begins or speaking) and self._calls(reading.token, segment)
         if begins and not called:
             outputs += self._end_reply()
             trigger = Trigger.VOICE if reading.token == self.vocabulary.answer_voice else Trigger.TEXT
@@ -324,8 +324,10 @@ class Session:
             return False
         return segment.kind is Kind.IMAGE or self.config.score_events == "all"
 
-    def _calls(self, token: int, stamp: int) -> bool:
-        return token == self.vocabulary.answer_visual and self._may_interrupt and not self._trigger.resting(stamp)
+    def _calls(self, token: int, segment: Segment) -> bool:
+        if segment.kind is not Kind.IMAGE or token != self.vocabulary.answer_visual:
+            return False
+        return self._may_interrupt and not self._trigger.resting(segment.stamp)
 
     @property
     def _may_interrupt(self) -> bool:

@@ -107,6 +107,8 @@ class StageConfig:
         if self.fsdp is not None and self.deepspeed is not None:
             raise ValueError("fsdp, deepspeed: set only one of them")
         whole = "language_model" in self.train and self.fsdp is None and self.deepspeed is None
+        if self.matrix_learning_rate is not None and not self.matrix_learning_rate > 0:
+            raise ValueError(f"matrix_learning_rate: must be above 0, not {self.matrix_learning_rate!r}; null is AdamW")
         if self.matrix_learning_rate is not None and not whole:
             raise ValueError("matrix_learning_rate: needs language_model in train, and neither fsdp nor deepspeed")
         self._check_numbers()

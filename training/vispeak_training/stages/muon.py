@@ -1,4 +1,4 @@
-"""Muon for the language model's matrices and AdamW for the rest, as one optimiser: for models that start from nothing.
+"""Muon for matrices and AdamW for the rest, as one optimiser: for models that start from nothing.
 
 Muon (Jordan 2024, in torch since 2.9) makes every update of a matrix an orthogonal one.
 """
@@ -60,7 +60,9 @@ def split_matrices(
 
 
 def muon(matrices: list[nn.Parameter], rate: float, weight_decay: float) -> Optimizer | None:
-    """Muon over matrices, its updates of the size that AdamW's would have; None where this torch has none."""
+    """Muon over matrices, its updates of the size that AdamW's would have; None where there is none."""
+    if not matrices:
+        return None
     if not hasattr(torch.optim, "Muon"):
         logger.warning("torch %s has no Muon (2.9 has): AdamW trains everything, which takes longer", torch.__version__)
         return None

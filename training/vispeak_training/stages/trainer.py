@@ -96,7 +96,7 @@ class StageTrainer(Trainer):
             kind, options = self.get_optimizer_cls_and_kwargs(self.args)
             groups, rate = parameter_groups(model, self._config), self._config.matrix_learning_rate
             matrices, rest = split_matrices(model.named_parameters(), groups) if rate else ([], groups)
-            inner = muon(matrices, rate, self._config.weight_decay) if rate and matrices else None
+            inner = muon(matrices, rate, self._config.weight_decay) if rate else None
             self.optimizer = Together([kind(rest, **options), inner]) if inner else kind(groups, **options)
         return self.optimizer
 
