@@ -62,7 +62,6 @@ class Loop:
     def end(self, interrupted):
         self.replies.append((self.reply["start"], self.reply["trigger"], tuple(self.reply["tokens"]), interrupted))
         self.reply = None
-        self.window, self.first = [], True
 
     def begin(self, stamp, trigger, token):
         if self.reply is not None:

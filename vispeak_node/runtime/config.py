@@ -24,7 +24,7 @@ class SessionConfig:
     proactive: bool = True  # whether the informative head may start replies
     threshold: float = 0.0  # a reply starts when the scores in the window add up to more; 0 takes the checkpoint's own
     window: int = 3  # how many of the last scores are added
-    first_score_is_zero: bool = True  # the published rule: after a start or a reply, one score is not counted
+    first_score_is_zero: bool = True  # published: at a start, and after a reply began, one score is not counted
     score_events: str = "image"  # image: scores at frames only; all: at every segment, as published
     refractory: float = 3.0  # s after a proactive reply began in which no other may begin
     visual_interruption: bool = True  # whether a new trigger cuts the reply under way

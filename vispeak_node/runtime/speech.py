@@ -17,7 +17,7 @@ class Speech:
     Args:
         vocabulary: the checkpoint's tokenizer.
         context: reads the tokens that are chosen here.
-        trigger: starts anew with every reply and after it.
+        trigger: starts anew with every reply.
         dialogue: remembers what was said.
         duplicate_window: s in which the same words again are marked.
     """
@@ -81,7 +81,6 @@ class Speech:
         reply, self._reply = self._reply, None
         if reply is None:
             return []
-        self._trigger.rearm()
         outputs: list[Output] = list(reply.close(now))
         finished = reply.finish(now, interrupted, self._recent.is_duplicate(reply.text, now))
         self._dialogue.say(finished)

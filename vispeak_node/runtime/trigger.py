@@ -22,7 +22,7 @@ class TriggerWindow:
         self._config = config
 
     def rearm(self) -> None:
-        """Starts a new window: a reply began or ended."""
+        """Starts a new window: a reply began."""
         self._scores.clear()
         self._first = True
 
