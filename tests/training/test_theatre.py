@@ -326,6 +326,7 @@ def test_interruptions_cut_a_long_reply_and_goodbyes_end_a_conversation():
         assert [turn["from"] for turn in (question, answer, stop)] == ["human", "gpt", "gpt"]
         assert script.turns[1].timespan[1] > stop["timespan"][0] == answer["timespan"][1]  # it was still talking
         assert answer["time"] == pytest.approx(question["time"] + 0.1)
+        assert 0.55 <= script.events()[0].start - question["time"] <= 2.55  # even one that writes fast has just begun
     for script, rng in scripts("visual_termination", 20):
         question, answer, goodbye = annotation("a.mp4", script, rng)["conversations"]
         assert question["time"] < answer["time"] < goodbye["timespan"][0]

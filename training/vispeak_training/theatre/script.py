@@ -247,7 +247,7 @@ _FRAMING_SHARES = {
     "visual_termination": [0.0, 0.6, 0.0, 0.4],
     DISTRACTORS: [0.35, 0.25, 0.05, 0.35],
 }
-_TALK = {"visual_interruption": "long", "visual_termination": "short"}
+_TALK = {"visual_interruption": "cut", "visual_termination": "short"}
 _PLAIN_TALK = _TALK | {"gesture_understanding": "short"}
 _MISHAPS = ("anomaly_warning", "humor_reaction")
 _MISHAP_ACTS = {act for name in _MISHAPS for act in BY_SUBTASK[name]}

@@ -129,17 +129,19 @@ def _stop_palm(rng: np.random.Generator, look: Look, held_out: bool) -> Performa
 
 
 def _head_shake(rng: np.random.Generator, look: Look, held_out: bool) -> Performance:
-    """The head turns left and right; often a forefinger goes with it."""
+    """The head turns left and right, and a forefinger with it.
+
+    Seen once a second, a head that is shaken cannot be told from one that looks aside: the finger tells.
+    """
     rate, wide, side = rng.uniform(0.9, 1.6), rng.uniform(45, 62), side_of(rng)
-    sign, h, wag = SIDES[side], look.height, rng.random() < 0.4
-    shape = shape_pose(side, "one") if wag else {}
+    sign, h = SIDES[side], look.height
+    across, ahead, high = (0.26, -0.28, 0.36) if held_out else (rng.uniform(0.16, 0.24), -0.33, rng.uniform(0.26, 0.33))
+    shape = shape_pose(side, "one")
 
     def pose(t: float) -> dict[str, float]:
         sway = math.sin(2 * math.pi * rate * t)
-        arm = {}
-        if wag:
-            wrist = (sign * (0.2 + 0.04 * sway), -0.33, 0.3 * h)
-            arm = aim(side, wrist, (0.45 * sway, 0, 1), (0, -1, 0), look)
+        wrist = (sign * (across + 0.04 * sway), ahead, high * h)
+        arm = aim(side, wrist, (0.45 * sway, 0, 1), (0, -1, 0), look)
         return shape | arm | {"turn": wide * sway, "nod": 8.0, "tip": 6 * sway}
 
     return Performance(pose)

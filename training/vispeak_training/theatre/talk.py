@@ -9,6 +9,9 @@ import numpy as np
 from vispeak_training import phrases
 
 WORDS_A_SECOND = 2.6  # how long a spoken sentence takes
+# s before an event when somebody asks for the answer that it cuts: an assistant that writes much faster than people
+# speak must still be at it, or there is nothing to interrupt
+_CUT_FROM, _CUT_TO = 2.5, 0.6
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,19 @@ def converse(rng: np.random.Generator, kind: str, until: float, held_out: bool) 
 
     Args:
         rng: draws which.
-        kind: "short", "long" (the answer goes on until it is interrupted) or "none".
+        kind: "short", "long", "cut" (a long answer that has just begun when the event begins) or "none".
         until: s, when the next event begins.
         held_out: phrasings of questions that no training clip has.
     """
     if kind == "none" or until < 1.5:
         return ()
-    if kind == "long":
+    if kind in ("long", "cut"):
         pairs: tuple[tuple[str, str], ...] = phrases.HELD_OUT_LONG_TALK if held_out else phrases.LONG_TALK
     else:
         pairs = phrases.HELD_OUT_SMALL_TALK if held_out else phrases.SMALL_TALK
     question, answer = pairs[int(rng.integers(len(pairs)))]
-    asked = round(float(rng.uniform(0.6, max(0.7, min(3.2, until - 1.0)))), 2)
+    first, last = (until - _CUT_FROM, until - _CUT_TO) if kind == "cut" else (0.6, min(3.2, until - 1.0))
+    asked = round(float(rng.uniform(max(0.6, first), max(0.7, last))), 2)
     answered, spoken = round(asked + 0.1, 2), bool(rng.random() < 0.6 and asked > _length(question))
     begun = asked - _length(question) if spoken else asked
     return (
