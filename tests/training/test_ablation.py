@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.test_learning import TINY, made_up_clip
+from tests.training.test_learning import TINY, filmed, made_up_clip
 from vispeak_node.model.checkpoint import load_model, save_checkpoint
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.runtime.config import SessionConfig
@@ -82,14 +82,14 @@ def test_stages_that_variants_share_are_run_once(vocabulary, tmp_path):
         clip.note.setdefault("events", [])
     save_checkpoint(build_model(len(vocabulary), STEPS), tmp_path / "sees")
     shutil.copy(TINY / "tokenizer.json", tmp_path / "sees")
-    splits = Splits(clips, clips, clips[:1], clips[:1])
+    splits = Splits(filmed(tmp_path, clips), clips[:1], clips[:1])
     variants = (
         Variant("whole", ("1a", "1b", "2", "3")),
         Variant("no 2", ("1a", "1b", "3")),
         Variant("no 1", ("2", "3")),
         Variant("one", ("1a", "1b", "2", "3"), window=1),
     )
-    results = ablate(tmp_path / "sees", tmp_path, splits, STEPS, variants)
+    results = ablate(tmp_path / "sees", tmp_path, splits, STEPS, variants, apart=False)
     assert sorted(path.name for path in tmp_path.glob("after-*")) == [
         "after-1a", "after-1a-1b", "after-1a-1b-2", "after-1a-1b-2-3", "after-1a-1b-3", "after-2", "after-2-3",
     ]  # fmt: skip

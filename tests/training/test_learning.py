@@ -30,7 +30,7 @@ from vispeak_training.stages.batch import tokens_at
 from vispeak_training.stages.learner import Learner
 from vispeak_training.streams import LABELS, SPEAK_AHEAD, StreamBuilder, TellingConfig
 from vispeak_training.theatre.acts import ACTS, SENTENCES
-from vispeak_training.theatre.dataset import UNSETTLED, SampledClip
+from vispeak_training.theatre.dataset import UNSETTLED, Footage, SampledClip, count_clips, write_dataset
 from vispeak_training.theatre.scene import FINGERTIPS, KEYPOINTS
 from vispeak_training.theatre_set import Mix, TheatreSet
 from vispeak_training.tiny import build_model
@@ -276,6 +276,13 @@ def made_up_clip(seed, frames=4):
     return SampledClip(pictures, labels, starts, starts, points, tips, note)
 
 
+def filmed(folder, clips):
+    """Clips as files."""
+    write_dataset(folder / "clips.npz", clips)
+    assert count_clips(folder / "clips.npz") == len(clips)
+    return Footage((folder / "clips.npz",), folder / "clips.npz")
+
+
 def test_folding_brings_image_rows_to_the_scale_of_text_and_changes_nothing_else():
     model = build_model(300, TinyConfig())
     with torch.no_grad():
@@ -314,7 +321,7 @@ def test_the_recipe_sees_first_and_then_learns_all_but_seeing(vocabulary, tmp_pa
     assert learned and all(name.startswith(("model.vision_tower.", "model.mm_projector.")) for name in learned)
     save_checkpoint(model, tmp_path / "sees")
     shutil.copy(TINY / "tokenizer.json", tmp_path / "sees")
-    trained = load_model(train_stages(tmp_path / "sees", tmp_path, clips, clips, config))
+    trained = load_model(train_stages(tmp_path / "sees", tmp_path, filmed(tmp_path, clips), config, apart=False))
     after = trained.state_dict()
     assert trained.config.event_labels == LABELS and trained.informative_head is not None
     seen = model.state_dict()

@@ -24,7 +24,7 @@ from vispeak_node.runtime.session import Session
 from vispeak_training.calibrate import GRID, calibrate
 from vispeak_training.measure import measure
 from vispeak_training.recipe import TinyStage, tiny_stages, train_stages
-from vispeak_training.theatre.dataset import SampledClip
+from vispeak_training.theatre.dataset import Footage, SampledClip
 from vispeak_training.tiny_config import TinyConfig
 
 logger = logging.getLogger(__name__)
@@ -75,14 +75,18 @@ VARIANTS = (
 class Splits:
     """The clips that an ablation needs."""
 
-    clips: list[SampledClip]  # told whole, for training
-    rooms: list[SampledClip]  # single frames, for training
+    training: Footage
     validation: list[SampledClip]  # for thresholds
     held_out: list[SampledClip]  # for the numbers
 
 
 def ablate(
-    base: Path, folder: Path, splits: Splits, config: TinyConfig, variants: Sequence[Variant] = VARIANTS
+    base: Path,
+    folder: Path,
+    splits: Splits,
+    config: TinyConfig,
+    variants: Sequence[Variant] = VARIANTS,
+    apart: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Trains and measures every variant.
 
@@ -92,13 +96,14 @@ def ablate(
         splits: clips.
         config: steps of the stages.
         variants: rows.
+        apart: every stage in a process of its own.
 
     Returns:
         Each variant's measurements and its threshold, by its name.
     """
     results = {}
     for variant in variants:
-        trained = train_stages(base, folder, splits.clips, splits.rooms, config, stages_of(variant, config))
+        trained = train_stages(base, folder, splits.training, config, stages_of(variant, config), apart)
         model, vocabulary = load_model(trained), Vocabulary.from_folder(trained)
         session = SessionConfig(window=variant.window)
         grid = [threshold * variant.window / 3 for threshold in _COARSE]

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from vispeak_node.model.checkpoint import load_model
 from vispeak_node.model.tokens import Vocabulary
+from vispeak_training.apart import run_apart
 from vispeak_training.seeing import quick_on_cpu
 from vispeak_training.stages.config import StageConfig
 from vispeak_training.stages.merge import merge
 from vispeak_training.stages.run import run_stage
 from vispeak_training.streams import LABELS, TellingConfig
-from vispeak_training.theatre.dataset import SampledClip
+from vispeak_training.theatre.dataset import Footage
 from vispeak_training.theatre_set import Mix, TheatreSet
 from vispeak_training.tiny_config import TinyConfig
 
@@ -101,10 +102,10 @@ def tiny_stages(config: TinyConfig) -> list[TinyStage]:
 def train_stages(
     base: Path,
     folder: Path,
-    clips: list[SampledClip],
-    rooms: list[SampledClip],
+    footage: Footage,
     config: TinyConfig,
     stages: Sequence[TinyStage] | None = None,
+    apart: bool = True,
 ) -> Path:
     """Runs stages one after the other; started again, it goes on where it was.
 
@@ -113,28 +114,43 @@ def train_stages(
     Args:
         base: checkpoint of a model that sees.
         folder: for runs and checkpoints between the stages.
-        clips: whole clips of the training split.
-        rooms: single frames.
+        footage: of the training split.
         config: steps and batches.
         stages: those of `tiny_stages` by default.
+        apart: every stage in a process of its own, so that none begins with the memory of those before.
 
     Returns:
         The checkpoint after the last stage, in float32.
+
+    Raises:
+        ValueError: a stage had to stop; those before it are kept.
     """
-    vocabulary = Vocabulary.from_folder(base)
     way: list[str] = []
     for stage in tiny_stages(config) if stages is None else stages:
         way.append(stage.name)
         run, merged = (folder / f"{kind}-{'-'.join(way)}" for kind in ("stage", "after"))
         if not merged.exists():
-            model = load_model(base).config
-            length = stage.steps * stage.batch
-            data = TheatreSet(clips, rooms, vocabulary, model, stage.mix, length, config.seed, stage.batch)
-            with quick_on_cpu():
-                final = run_stage(stage_config(stage, base, run, config), data)
-            merge(final, base, merged, "float32")
+            job = (stage, base, run, merged, footage, config)
+            if apart:
+                run_apart(train_stage, *job)
+            else:
+                train_stage(*job)
         base = merged
     return base
+
+
+def train_stage(stage: TinyStage, base: Path, run: Path, merged: Path, footage: Footage, config: TinyConfig) -> None:
+    """Runs one stage from the checkpoint `base` in the folder `run`, and writes the checkpoint `merged`.
+
+    Raises:
+        ValueError: it had to stop.
+    """
+    clips, rooms = footage.read()
+    vocabulary, model, length = Vocabulary.from_folder(base), load_model(base).config, stage.steps * stage.batch
+    data = TheatreSet(clips, rooms, vocabulary, model, stage.mix, length, config.seed, stage.batch)
+    with quick_on_cpu():
+        final = run_stage(stage_config(stage, base, run, config), data)
+    merge(final, base, merged, "float32")
 
 
 def stage_config(stage: TinyStage, base: Path, output: Path, config: TinyConfig) -> StageConfig:

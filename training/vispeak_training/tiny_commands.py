@@ -11,7 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vispeak_training.theatre.dataset import SampledClip, read_dataset, render_dataset, render_frames
+from vispeak_training.theatre.dataset import (
+    Footage,
+    SampledClip,
+    count_clips,
+    read_dataset,
+    render_dataset,
+    render_frames,
+)
 from vispeak_training.theatre.scene import render_backend_error
 from vispeak_training.theatre.script import DISTRACTORS
 from vispeak_training.tiny_config import TinyConfig
@@ -73,10 +80,10 @@ def _config(arguments: argparse.Namespace) -> TinyConfig:
     return TinyConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(TinyConfig)})
 
 
-def _dataset(arguments: argparse.Namespace, count: int, size: int, kind: str, quiet: bool = False) -> list[SampledClip]:
-    """Clips of a kind, rendered at the first time; quiet ones have nothing to react to."""
+def _rendered(arguments: argparse.Namespace, count: int, size: int, kind: str, quiet: bool = False) -> Path:
+    """File with clips of a kind, rendered at the first time; quiet ones have nothing to react to."""
     folder, photos = arguments.data, getattr(arguments, "photos", None)
-    path = folder / (f"{kind}-{DISTRACTORS}.npz" if quiet else f"{kind}.npz")
+    path = Path(folder / (f"{kind}-{DISTRACTORS}.npz" if quiet else f"{kind}.npz"))
     if not path.is_file():
         error = render_backend_error()
         if error:
@@ -87,10 +94,14 @@ def _dataset(arguments: argparse.Namespace, count: int, size: int, kind: str, qu
             render_dataset(count, size, folder, kind, photos=photos, subtask=DISTRACTORS, duration=_QUIET[kind])
         else:
             render_dataset(count, size, folder, kind, photos=photos)
-    clips = read_dataset(path)
-    if len(clips) != count:
-        raise ValueError(f"{path}: {len(clips)} clips, {count} are asked for; remove it, or ask for as many")
-    return clips
+    found = count_clips(path)
+    if found != count:
+        raise ValueError(f"{path}: {found} clips, {count} are asked for; remove it, or ask for as many")
+    return path
+
+
+def _dataset(arguments: argparse.Namespace, count: int, size: int, kind: str, quiet: bool = False) -> list[SampledClip]:
+    return read_dataset(_rendered(arguments, count, size, kind, quiet))
 
 
 def _tiny(arguments: argparse.Namespace) -> int:
@@ -102,10 +113,8 @@ def _tiny(arguments: argparse.Namespace) -> int:
     from vispeak_training.calibrate import calibrate  # noqa: PLC0415
 
     config = _config(arguments)
-    clips = _training_clips(arguments, config)
-    rooms = _dataset(arguments, arguments.rooms, config.image_size, kind="frames")
-    sees = _sees(arguments, clips, rooms)
-    trained = recipe.train_stages(sees, arguments.work, clips, rooms, config)
+    footage = _footage(arguments, config.image_size)
+    trained = recipe.train_stages(_sees(arguments, footage), arguments.work, footage, config)
     arguments.out.mkdir(parents=True, exist_ok=True)
     shutil.copy(trained / "tokenizer.json", arguments.out)
     save_checkpoint(load_model(trained), arguments.out, dtype=torch.float16)
@@ -116,9 +125,10 @@ def _tiny(arguments: argparse.Namespace) -> int:
     return _measure(argparse.Namespace(**vars(arguments) | {"model": arguments.out}))
 
 
-def _training_clips(arguments: argparse.Namespace, config: TinyConfig) -> list[SampledClip]:
-    clips = _dataset(arguments, arguments.clips, config.image_size, kind="train")
-    return clips + _dataset(arguments, arguments.quiet_clips, config.image_size, kind="train", quiet=True)
+def _footage(arguments: argparse.Namespace, size: int) -> Footage:
+    clips = _rendered(arguments, arguments.clips, size, kind="train")
+    quiet = _rendered(arguments, arguments.quiet_clips, size, kind="train", quiet=True)
+    return Footage((clips, quiet), _rendered(arguments, arguments.rooms, size, kind="frames"))
 
 
 def _validation(arguments: argparse.Namespace, config: TinyConfig) -> list[SampledClip]:
@@ -134,31 +144,39 @@ def _held_out(arguments: argparse.Namespace, size: int) -> tuple[list[SampledCli
     )
 
 
-def _sees(arguments: argparse.Namespace, clips: list[SampledClip], rooms: list[SampledClip]) -> Path:
+def _sees(arguments: argparse.Namespace, footage: Footage) -> Path:
     """A checkpoint whose tower sees, from which the stages start; trained at the first time."""
-    from vispeak_node.model.checkpoint import load_model, save_checkpoint  # noqa: PLC0415
+    from vispeak_training.apart import run_apart  # noqa: PLC0415 - slow to import
+
+    sees = Path(arguments.work / "sees")
+    if not sees.is_dir():
+        config = _config(arguments)
+        held_out = _rendered(arguments, arguments.held_out, config.image_size, kind="held_out")
+        run_apart(_learn_to_see, sees, footage, held_out, config, arguments.tower)
+    return sees
+
+
+def _learn_to_see(sees: Path, footage: Footage, held_out: Path, config: TinyConfig, tower: Path | None) -> None:
+    from vispeak_node.model.checkpoint import load_model, save_checkpoint  # noqa: PLC0415 - slow to import
     from vispeak_training import seeing, tiny  # noqa: PLC0415
     from vispeak_training.curves import VISION_LOG  # noqa: PLC0415
 
-    config, sees = _config(arguments), arguments.work / "sees"
-    if sees.is_dir():
-        return Path(sees)
-    held_out = _dataset(arguments, arguments.held_out, config.image_size, kind="held_out")
-    vocabulary = tiny.write_tokenizer(arguments.work / "tokenizer")
+    work = sees.parent
+    vocabulary = tiny.write_tokenizer(work / "tokenizer")
     model = tiny.build_model(len(vocabulary), config)
-    if arguments.tower is not None:
-        seeing.inherit_tower(model, load_model(arguments.tower))
-    log = arguments.work / VISION_LOG
+    if tower is not None:
+        seeing.inherit_tower(model, load_model(tower))
+    clips, rooms = footage.read()
+    log = work / VISION_LOG
     log.unlink(missing_ok=True)
-    accuracy = seeing.train_vision(model, clips + rooms, held_out, config, log)
+    accuracy = seeing.train_vision(model, clips + rooms, read_dataset(held_out), config, log)
     logger.info("held-out frames told right: %.3f", accuracy)
     seeing.fold_scale(model, rooms[:100])
     partial = sees.with_name("sees.partial")
     save_checkpoint(model, partial)
-    shutil.copy(arguments.work / "tokenizer" / "tokenizer.json", partial)
+    shutil.copy(work / "tokenizer" / "tokenizer.json", partial)
     (partial / "accuracy.json").write_text(json.dumps({"held_out_frames": accuracy}) + "\n")
     partial.rename(sees)
-    return Path(sees)
 
 
 def _measure(arguments: argparse.Namespace) -> int:
@@ -179,10 +197,10 @@ def _ablate(arguments: argparse.Namespace) -> int:
     from vispeak_training.ablation import Splits, ablate, table  # noqa: PLC0415
 
     config = _config(arguments)
-    clips, (held_out, quiet) = _training_clips(arguments, config), _held_out(arguments, config.image_size)
-    rooms = _dataset(arguments, arguments.rooms, config.image_size, kind="frames")
-    sees = _sees(arguments, clips, rooms)
-    splits = Splits(clips, rooms, _validation(arguments, config), held_out + quiet)
+    footage = _footage(arguments, config.image_size)
+    sees = _sees(arguments, footage)
+    held_out, quiet = _held_out(arguments, config.image_size)
+    splits = Splits(footage, _validation(arguments, config), held_out + quiet)
     text = table(ablate(sees, arguments.work, splits, config))
     arguments.out.write_text(text)
     sys.stdout.write(text)

@@ -64,6 +64,18 @@ def sample_clip(seed: int, size: int, held_out: bool = False) -> SampledClip:
     return _render_job(ClipJob((seed,), size, held_out))[0]
 
 
+@dataclass(frozen=True)
+class Footage:
+    """Files of rendered clips to learn from."""
+
+    clips: tuple[Path, ...]  # told whole
+    rooms: Path  # single frames
+
+    def read(self) -> tuple[list[SampledClip], list[SampledClip]]:
+        """Whole clips, and rooms."""
+        return [clip for path in self.clips for clip in read_dataset(path)], read_dataset(self.rooms)
+
+
 def render_dataset(
     count: int,
     size: int,
@@ -109,6 +121,12 @@ def read_dataset(path: Path) -> list[SampledClip]:
     return list(_split(path))
 
 
+def count_clips(path: Path) -> int:
+    """How many clips a file has; its frames are not read."""
+    with np.load(path, allow_pickle=False) as data:
+        return len(data["lengths"])
+
+
 def _batches(begin: int, end: int) -> list[tuple[int, ...]]:
     return [tuple(range(first, min(end, first + _AT_ONCE))) for first in range(begin, end, _AT_ONCE)]
 
@@ -129,7 +147,7 @@ def _render(jobs: list[ClipJob], path: Path, processes: int) -> Path:
             with multiprocessing.get_context("spawn").Pool(processes) as pool:
                 for done in pool.imap_unordered(_write_job, waiting):
                     bar.update(done)
-    _save(path, [clip for place in places for clip in _split(place)])
+    write_dataset(path, [clip for place in places for clip in _split(place)])
     for place in places:
         place.unlink()
     if not any(parts.iterdir()):
@@ -145,7 +163,7 @@ def _key(job: ClipJob) -> str:
 
 def _write_job(pair: tuple[ClipJob, Path]) -> int:
     job, place = pair
-    _save(place, _render_job(job))
+    write_dataset(place, _render_job(job))
     return len(job.seeds)
 
 
@@ -219,8 +237,8 @@ def _stacked(
 _COLUMNS = ("frames", "labels", "starts", "times", "keypoints", "fingertips")
 
 
-def _save(path: Path, clips: list[SampledClip]) -> None:
-    """Writes a file whole or not at all."""
+def write_dataset(path: Path, clips: list[SampledClip]) -> None:
+    """Writes clips to a file, whole or not at all."""
     columns: dict[str, Any] = {name: np.concatenate([getattr(clip, name) for clip in clips]) for name in _COLUMNS}
     columns["notes"] = np.array([json.dumps(clip.note) for clip in clips])
     columns["lengths"] = np.array([len(clip.times) for clip in clips])
