@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vispeak_node.model.prompts import SYSTEM_PROMPTS
 
@@ -76,3 +76,19 @@ class SessionConfig:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+
+    def changed(self, own_threshold: float, **changes: object) -> SessionConfig:
+        """Other settings for a session, before it begins or while it runs.
+
+        Args:
+            own_threshold: the checkpoint's, which stands in for a threshold of 0.
+            changes: fields of CHANGEABLE.
+
+        Raises:
+            ValueError: a setting is unknown, cannot be changed under way, or has a value that makes no sense.
+        """
+        fixed = sorted(changes.keys() - CHANGEABLE)
+        if fixed:
+            raise ValueError(f"{fixed[0]} cannot be changed while the session runs; it is one of the first settings")
+        config = replace(self, **changes)  # type: ignore[arg-type]
+        return config if config.threshold else replace(config, threshold=own_threshold)

@@ -14,7 +14,6 @@ Shape legend: T positions, D hidden.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -25,20 +24,18 @@ from vispeak_node.model.prompts import SYSTEM_PROMPTS
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.backends import Backends
-from vispeak_node.runtime.config import CHANGEABLE, SessionConfig
+from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.context import Context, build_budget
 from vispeak_node.runtime.encoders import Kind, Segment, SegmentEncoder
-from vispeak_node.runtime.first_word import begins_answer
 from vispeak_node.runtime.outputs import Output, ReplyStarted, Score, Trigger
 from vispeak_node.runtime.past import Past
+from vispeak_node.runtime.question import Question, begins_answer
 from vispeak_node.runtime.recogniser import Recogniser
 from vispeak_node.runtime.requests import Driver, HeadRequest, Reading, Steps
 from vispeak_node.runtime.runner import drive
 from vispeak_node.runtime.speech import Speech
 from vispeak_node.runtime.trigger import TriggerWindow
-from vispeak_node.stream.events import Event, ResetEvent, nanoseconds
-
-logger = logging.getLogger(__name__)
+from vispeak_node.stream.events import Event, ResetEvent
 
 
 class Session:
@@ -64,9 +61,7 @@ class Session:
         driver: Driver | None = None,
     ) -> None:
         self._drive = driver or partial(drive, model)
-        self.config = config or SessionConfig()
-        if not self.config.threshold:
-            self.config = dataclasses.replace(self.config, threshold=model.config.threshold)
+        self.config = (config or SessionConfig()).changed(model.config.threshold)
         if self.config.proactive and model.informative_head is None:
             raise ValueError("this checkpoint has no informative head: it answers questions only; use proactive=False")
         self.model = model
@@ -80,10 +75,10 @@ class Session:
         self.past = Past(model, vocabulary, self._encoder, self.config, budget)
         temporary = self._recogniser.num_positions + 1 + self.past.memory.num_recall_positions
         self._context = Context(model, vocabulary, self.config, dataclasses.replace(budget, temporary=temporary))
+        self._question = Question(self._context)
         self._trigger = TriggerWindow(self.config)
         window = self.config.duplicate_window
         self._speech = Speech(vocabulary, self._context, self._trigger, self.past.dialogue, window)
-        self._now = 0  # ns, the newest event
         self._forget()
 
     def configure(self, **changes: object) -> None:
@@ -92,14 +87,8 @@ class Session:
         Raises:
             ValueError: a setting is unknown, cannot be changed under way, or has a value that makes no sense.
         """
-        fixed = sorted(changes.keys() - CHANGEABLE)
-        if fixed:
-            raise ValueError(f"{fixed[0]} cannot be changed while the session runs; it is one of the first settings")
-        config = dataclasses.replace(self.config, **changes)  # type: ignore[arg-type]
-        if not config.threshold:
-            config = dataclasses.replace(config, threshold=self.model.config.threshold)
-        self.config = config
-        self._trigger.configure(config)
+        self.config = self.config.changed(self.model.config.threshold, **changes)
+        self._trigger.configure(self.config)
 
     def push(self, event: Event) -> list[Output]:
         """Reads one event.
@@ -217,20 +206,17 @@ class Session:
         self._context.clear()
         self._trigger.reset()
         self._speech.clear()
-        self._question: int | None = None  # stamp of a typed question that waits for its answer
-        self._now = 0
+        self._question.clear()
+        self._now = 0  # ns, the newest event
 
     def _prompt(self, stamp: int) -> Segment:
         return self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
 
     def _note_question(self, segment: Segment) -> None:
         if segment.kind is Kind.TEXT:
-            self._question = segment.stamp
-            self._context.hold_question()
-        elif self._question is not None and segment.stamp - self._question > nanoseconds(self.config.answer_timeout):
-            logger.info("a question got no answer within %s s", self.config.answer_timeout)
-            self._question = None
-            self._context.drop_question()
+            self._question.ask(segment.stamp)
+        else:
+            self._question.expire(segment.stamp, self.config.answer_timeout)
 
     def _prefilling(self, events: Sequence[Event], agent_ids: Sequence[int]) -> Steps[list[Output]]:
         segments: list[Segment] = []
@@ -298,7 +284,7 @@ class Session:
         if speaking or answering or scored:
             row_1D, next_1D = visual_1D if scored else None, end_1D if speaking or answering else None
             reading = yield HeadRequest(row_1D, next_1D, self._recogniser.by_event_head, chance=answering)
-        asked = self._question is not None or not self.config.proactive
+        asked = self._question.waits or not self.config.proactive
         begins = answering and begins_answer(reading.token, self.vocabulary, asked, speaking)
         # the language model itself begins words about what it sees, in a reply or instead of an answer
         called = scored and (begins or speaking) and self._calls(reading.token, segment)
@@ -307,7 +293,7 @@ class Session:
             trigger = Trigger.VOICE if reading.token == self.vocabulary.answer_voice else Trigger.TEXT
             outputs += self._speech.start(segment.stamp, trigger, reading.chance, reading.token)
         if begins:
-            self._question = None
+            self._question.clear()
         if scored:
             outputs += yield from self._score(segment, reading, free=not begins, called=called)
         begun = any(isinstance(output, ReplyStarted) for output in outputs)  # then its first token is chosen already
@@ -317,7 +303,7 @@ class Session:
 
     def _answering(self, segment: Segment) -> bool:
         heard = self.config.voice_questions and segment.kind is Kind.SOUND
-        return self._question is not None or heard or not self.config.proactive
+        return self._question.waits or heard or not self.config.proactive
 
     def _scored(self, segment: Segment) -> bool:
         if self.model.informative_head is None or not self.config.proactive:
@@ -353,14 +339,12 @@ class Session:
 
     def _take_token(self, token: int) -> list[Output]:
         outputs = self._speech.take(token, self._now, self.config.max_reply_tokens)
-        return outputs if self.speaking else self._ended(outputs)
+        if not self.speaking:
+            self._question.reply_ended()
+        return outputs
 
     def _end_reply(self) -> list[Output]:
         """Cuts a reply under way, if there is one."""
-        return self._ended(self._speech.end(self._now)) if self.speaking else []
-
-    def _ended(self, outputs: list[Output]) -> list[Output]:
-        """After a reply: what was kept for its question is let go."""
-        if self._question is None:
-            self._context.drop_question()
+        outputs: list[Output] = self._speech.end(self._now)
+        self._question.reply_ended()
         return outputs

@@ -1,0 +1,64 @@
+"""The typed question that waits for its answer, and whether the model begins to answer."""
+
+from __future__ import annotations
+
+import logging
+
+from vispeak_node.model.tokens import Vocabulary
+from vispeak_node.runtime.context import Context
+from vispeak_node.stream.events import nanoseconds
+
+logger = logging.getLogger(__name__)
+
+
+class Question:
+    """The question that waits, if there is one; the context keeps it until what was said to it has ended.
+
+    Args:
+        context: that read it.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._asked: int | None = None  # ns
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is one."""
+        return self._asked is not None
+
+    def ask(self, stamp: int) -> None:
+        """The segment that is being read is a question."""
+        self._asked = stamp
+        self._context.hold_question()
+
+    def expire(self, stamp: int, timeout: float) -> None:
+        """Nothing of a question is left that nobody answered within `timeout` s."""
+        if self._asked is not None and stamp - self._asked > nanoseconds(timeout):
+            logger.info("a question got no answer within %s s", timeout)
+            self.clear()
+            self._context.drop_question()
+
+    def clear(self) -> None:
+        """It waits no longer: its answer begins."""
+        self._asked = None
+
+    def reply_ended(self) -> None:
+        """After a reply: what was kept for its question is let go."""
+        if not self.waits:
+            self._context.drop_question()
+
+
+def begins_answer(token: int, vocabulary: Vocabulary, asked: bool, speaking: bool) -> bool:
+    """Whether the likeliest token after an end marker is the start of an answer.
+
+    Args:
+        token: that token.
+        vocabulary: the checkpoint's tokenizer.
+        asked: whether any word would be an answer; else only the marker of a spoken question's answer is.
+        speaking: whether a reply is under way.
+    """
+    if not asked:
+        return token == vocabulary.answer_voice
+    # while it speaks, the next word of the reply is predicted here too; only a start marker is a new answer
+    return token in vocabulary.starts if speaking else token not in vocabulary.silences
