@@ -207,7 +207,7 @@ class Session:
         self._trigger.reset()
         self._speech.clear()
         self._question.clear()
-        self._now = 0  # ns, the newest event
+        self._now: int = 0  # ns, the newest event
 
     def _prompt(self, stamp: int) -> Segment:
         return self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
