@@ -46,7 +46,7 @@ HEADER = (
 class Silent:
     """A session that never has anything to say."""
 
-    def push(self, event: Event) -> list[Output]:
+    def push(self, event: Event, then: Event | None = None) -> list[Output]:
         return []
 
     def reset(self, stamp: int | None = None) -> list[Output]:

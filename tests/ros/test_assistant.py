@@ -32,7 +32,7 @@ class Parrot:
     def __init__(self, delay=0.0):
         self.events, self.delay = [], delay
 
-    def push(self, event):
+    def push(self, event, then=None):
         self.events.append(event)
         time.sleep(self.delay)
         if isinstance(event, ImageEvent):

@@ -127,7 +127,7 @@ class Actor(Parrot):
             raise RuntimeError("CUDA out of memory")
         return []
 
-    def push(self, event):
+    def push(self, event, then=None):
         self.events.append(event)
         if isinstance(event, TextEvent) and event.text == "fail":
             raise RuntimeError("CUDA out of memory\nmore lines")

@@ -77,7 +77,7 @@ class Faulty(Session):
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def push(self, event):
+    def push(self, event, then=None):
         self.go_on.wait(SOON)
         time.sleep(self.delay)
         if self.error is not None:

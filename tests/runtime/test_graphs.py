@@ -169,7 +169,7 @@ def test_a_silent_segment_waits_once(model, monkeypatch, graphs, question_pendin
     for second in range(8):
         session.push(image_event(second))
     if question_pending:
-        session._question.ask(session._now)
+        session._question._asked = session._now
     quiet = session.model.lm_head.register_forward_hook(
         lambda _module, _inputs, logits: prefer(logits, vocabulary().pad)
     )

@@ -111,7 +111,7 @@ def test_a_silent_event_costs_one_pass_and_one_row(model, question_pending):
     session = Session(model, vocabulary(), SessionConfig(threshold=10.0))
     session.push(image_event(0))
     if question_pending:
-        session._question.ask(0)
+        session._question._asked = 0
     passes, head, vocabulary_rows = (
         Counter(model.model.norm),
         Counter(model.informative_head),

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 class SessionLike(Protocol):
     """What the node needs of a session."""
 
-    def push(self, event: Event) -> list[Output]:
+    def push(self, event: Event, then: Event | None = None) -> list[Output]:
         """See `runtime.session.Session.push`."""
         ...
 
@@ -260,7 +260,7 @@ class Assistant:
         self._speaker.frame_id = self.intake.frame_id
         self._speaker.arrived(event.stamp, arrived)
         try:
-            outputs = self._session.push(event)
+            outputs = self._session.push(event, self._backlog.peek())
         except ValueError as error:
             self.on_bad("session", error)
             return

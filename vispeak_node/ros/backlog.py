@@ -68,6 +68,11 @@ class Backlog:
                 return None
             return self._waiting.popleft()
 
+    def peek(self) -> Event | None:
+        """The event that is most likely next."""
+        with self._changed:
+            return self._waiting[0][0] if self._waiting else None
+
     def _drop(self, number: int, why: str) -> None:
         """Takes out the `number` oldest frames and seconds of sound."""
         kept: deque[tuple[Event, float]] = deque()

@@ -13,6 +13,7 @@ from vispeak_node.model.fbank import fbank
 from vispeak_node.model.preprocess import resize
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.ahead import Ahead
 from vispeak_node.runtime.backends import Backends
 from vispeak_node.runtime.requests import FrameRequest, SoundRequest, Steps
 from vispeak_node.runtime.runner import drive
@@ -47,16 +48,23 @@ class SegmentEncoder:
         vocabulary: its tokenizer.
         max_query_tokens: a longer question is refused.
         backends: what runs the encoders; by default the model's own layers.
+        overlap: whether events that are expected are encoded ahead. Nobody else may use the back ends then.
     """
 
     def __init__(
-        self, model: ViSpeakModel, vocabulary: Vocabulary, max_query_tokens: int, backends: Backends | None = None
+        self,
+        model: ViSpeakModel,
+        vocabulary: Vocabulary,
+        max_query_tokens: int,
+        backends: Backends | None = None,
+        overlap: bool = False,
     ) -> None:
         self._model = model
         self._backends = backends or Backends.torch(model)
         self._vocabulary = vocabulary
         self._max_query_tokens = max_query_tokens
         self._end_1D = self.embed([vocabulary.segment_end])
+        self._ahead = Ahead(lambda event: drive(model, self._alone(event)), model.device) if overlap else None
 
     def embed(self, ids: list[int]) -> Tensor:
         """Token ids to embeddings [T, D]."""
@@ -70,12 +78,21 @@ class SegmentEncoder:
         """One event's rows, with the encoders run for it alone; see `encoding`."""
         return drive(self._model, self.encoding(event))
 
+    def expect(self, event: Event | None) -> None:
+        """This event is most likely the next: its encoder may run meanwhile. Without overlap nothing is done."""
+        if self._ahead is not None and event is not None:
+            self._ahead.begin(event)
+
     def encoding(self, event: Event) -> Steps[Segment]:
-        """One event's rows, by steps that ask for an encoder.
+        """One event's rows, by steps that ask for an encoder unless it ran already.
 
         Raises:
             ValueError: a question is empty or too long, an image or sound is malformed.
         """
+        segment = None if self._ahead is None else self._ahead.take(event)
+        return segment if segment is not None else (yield from self._alone(event))
+
+    def _alone(self, event: Event) -> Steps[Segment]:
         if isinstance(event, ImageEvent):
             rows_TD, features_NF = yield FrameRequest(self._frame(event), self._backends)
             return self._close(Kind.IMAGE, event.stamp, rows_TD, features_NF)

@@ -6,6 +6,7 @@ import logging
 
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.runtime.context import Context
+from vispeak_node.runtime.encoders import Kind, Segment
 from vispeak_node.stream.events import nanoseconds
 
 logger = logging.getLogger(__name__)
@@ -27,14 +28,12 @@ class Question:
         """Whether there is one."""
         return self._asked is not None
 
-    def ask(self, stamp: int) -> None:
-        """The segment that is being read is a question."""
-        self._asked = stamp
-        self._context.hold_question()
-
-    def expire(self, stamp: int, timeout: float) -> None:
-        """Nothing of a question is left that nobody answered within `timeout` s."""
-        if self._asked is not None and stamp - self._asked > nanoseconds(timeout):
+    def note(self, segment: Segment, timeout: float) -> None:
+        """The segment being read may be a question; nothing is left of one that got no answer in `timeout` s."""
+        if segment.kind is Kind.TEXT:
+            self._asked = segment.stamp
+            self._context.hold_question()
+        elif self._asked is not None and segment.stamp - self._asked > nanoseconds(timeout):
             logger.info("a question got no answer within %s s", timeout)
             self.clear()
             self._context.drop_question()

@@ -68,7 +68,9 @@ class Session:
         self.vocabulary = vocabulary
         self.backends = backends or Backends.torch(model)
         with torch.inference_mode():
-            self._encoder = SegmentEncoder(model, vocabulary, self.config.max_query_tokens, self.backends)
+            # who drives several sessions batches their encoders instead
+            overlap = driver is None and self.config.overlaps(model.device.type)
+            self._encoder = SegmentEncoder(model, vocabulary, self.config.max_query_tokens, self.backends, overlap)
             self._pad_1D = self._encoder.embed([vocabulary.pad])
         self._recogniser = Recogniser(model, vocabulary, self.config.recognition)
         budget = build_budget(model, vocabulary, self.config)
@@ -79,6 +81,7 @@ class Session:
         self._trigger = TriggerWindow(self.config)
         window = self.config.duplicate_window
         self._speech = Speech(vocabulary, self._context, self._trigger, self.past.dialogue, window)
+        self._now = 0  # ns, the newest event
         self._forget()
 
     def configure(self, **changes: object) -> None:
@@ -90,11 +93,12 @@ class Session:
         self.config = self.config.changed(self.model.config.threshold, **changes)
         self._trigger.configure(self.config)
 
-    def push(self, event: Event) -> list[Output]:
+    def push(self, event: Event, then: Event | None = None) -> list[Output]:
         """Reads one event.
 
         Args:
             event: with a stamp not before the last one's.
+            then: what will most likely be pushed next, if it is there already: its encoder may run meanwhile.
 
         Returns:
             What follows from it, in order: at most one score, then what the agent said.
@@ -102,9 +106,9 @@ class Session:
         Raises:
             ValueError: the event is malformed or too long; the session is as it was before.
         """
-        return self._drive(self.pushing(event))
+        return self._drive(self.pushing(event, then))
 
-    def pushing(self, event: Event) -> Steps[list[Output]]:
+    def pushing(self, event: Event, then: Event | None = None) -> Steps[list[Output]]:
         """The steps of `push`, for who drives several sessions, in `torch.inference_mode`.
 
         Raises:
@@ -113,6 +117,7 @@ class Session:
         if isinstance(event, ResetEvent):
             return self.reset(event.stamp)
         segment = yield from self._encoder.encoding(event)
+        self._encoder.expect(then)
         self._context.check(segment)
         if not len(self._context):
             yield from self._context.prefilling([self._prompt(segment.stamp)], wanted=1)
@@ -121,7 +126,7 @@ class Session:
         if segment.kind is Kind.TEXT:
             self._remember(segment.stamp)
         self._context.begin_segment(segment)
-        self._note_question(segment)
+        self._question.note(segment, self.config.answer_timeout)
         self.past.add(event, segment)
         outputs = yield from (self._speak_through(segment) if self.speaking else self._listen(segment))
         return outputs + (yield from self._speak_ahead(self.config.speak_ahead))
@@ -155,17 +160,16 @@ class Session:
         self._now = self._now if stamp is None else stamp
         outputs = self._end_reply()
         self._forget()
+        self._now = 0
         self.past.clear()
         return outputs
 
     def rebuild(self) -> list[Output]:
         """Makes the context anew from memory and dialogue: after a restart, or a failure in the midst of a pass."""
         outputs = self._end_reply()
-        now = self._now
         self._forget()
-        self._now = now
         with torch.inference_mode():
-            self.past.replay(self._context, self._prompt(now))
+            self.past.replay(self._context, self._prompt(self._now))
         return outputs
 
     @property
@@ -207,16 +211,9 @@ class Session:
         self._trigger.reset()
         self._speech.clear()
         self._question.clear()
-        self._now: int = 0  # ns, the newest event
 
     def _prompt(self, stamp: int) -> Segment:
         return self._encoder.prompt(SYSTEM_PROMPTS[self.config.system_prompt], stamp)
-
-    def _note_question(self, segment: Segment) -> None:
-        if segment.kind is Kind.TEXT:
-            self._question.ask(segment.stamp)
-        else:
-            self._question.expire(segment.stamp, self.config.answer_timeout)
 
     def _prefilling(self, events: Sequence[Event], agent_ids: Sequence[int]) -> Steps[list[Output]]:
         segments: list[Segment] = []
@@ -233,7 +230,7 @@ class Session:
         self._now = last.stamp
         for event, segment in zip(events, segments[1:], strict=True):
             self.past.add(event, segment)
-        self._note_question(last)
+        self._question.note(last, self.config.answer_timeout)
         if last.kind is Kind.PROMPT:
             return []
         outputs = yield from self._decide(last, hidden_TD[-2:-1], hidden_TD[-1:])
