@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -39,6 +40,10 @@ def test_what_is_returned_and_raised_comes_back(tmp_path):
     assert child == int((tmp_path / "pid").read_text()) != os.getpid()
     with pytest.raises(KeyError, match="no such thing"):
         run_apart(refuse, "no such thing")
+
+
+def test_its_own_processes_begin_as_those_of_its_parent():
+    assert run_apart(multiprocessing.get_start_method) == multiprocessing.get_start_method()
 
 
 def test_a_killed_process_is_told_from_one_that_failed():

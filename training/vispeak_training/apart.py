@@ -32,8 +32,8 @@ def run_apart(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
         Exception: what the function raises.
     """
     context = multiprocessing.get_context("spawn")  # a fork would begin with this process' memory and locks
-    level = logging.getLogger().level
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(level,)) as pool:
+    ours = (logging.getLogger().level, multiprocessing.get_start_method())
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=ours) as pool:
         try:
             return pool.submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
@@ -43,7 +43,9 @@ def run_apart(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
             ) from error
 
 
-def _begin(level: int) -> None:
+def _begin(level: int, method: str) -> None:
+    # a spawned process would spawn its own, too: a loader's workers would each be sent all clips, not share them
+    multiprocessing.set_start_method(method, force=True)
     logging.basicConfig(level=level, format="%(message)s")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
