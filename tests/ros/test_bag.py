@@ -370,4 +370,4 @@ def test_watching_a_bag_is_watching_the_file_it_was_made_of(tmp_path, capsys):
         scores.append([line["score"] for line in lines if line["event"] == "score"])
     assert said[0] == said[1] == said[2] and len(said[0]) == 3
     assert scores[1] == scores[2]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-3)  # a bag's sound is rounded to 16 bit
+    assert scores[0] == pytest.approx(scores[1], abs=5e-3)  # a bag's sound is rounded to 16 bit

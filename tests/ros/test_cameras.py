@@ -59,6 +59,6 @@ def test_each_camera_gets_its_own_replies(monkeypatch):
             served.terminate()
             assert served.wait(SOON) == 0
             served.stdout.close()
-    assert [reply.trigger_label for reply in heard["front"]] == ["wave", "fall"]
+    assert [reply.trigger_label for reply in heard["front"]] == ["wave", "hit"]
     assert scores["front"] and not heard["rear"] and not scores["rear"]
     assert {s.name for array in health for s in array.status} == {f"vispeak: assistant {name}" for name in heard}

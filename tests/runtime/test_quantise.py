@@ -239,7 +239,7 @@ def watch(events, weights):
 def test_the_demo_gets_the_same_decisions(demo, weights, most):
     events, (wanted_scores, wanted_replies) = demo
     scores, replies = watch(events, weights)
-    assert sum(score.fired for score in wanted_scores) == 2, "the clip has a wave and a fall"
+    assert sum(score.fired for score in wanted_scores) == 2, "somebody waves, and is hit by a ball"
     assert [(score.stamp, score.fired) for score in scores] == [(score.stamp, score.fired) for score in wanted_scores]
     differences = [abs(a.score - b.score) for a, b in zip(scores, wanted_scores, strict=True)]
     assert 0 < max(differences) < most

@@ -21,7 +21,7 @@ from vispeak_node.runtime.encoders import Segment
 from vispeak_node.runtime.outputs import Output
 from vispeak_node.runtime.requests import Steps
 from vispeak_node.runtime.session import Session
-from vispeak_training.calibrate import GRID, calibrate
+from vispeak_training.calibrate import calibrate
 from vispeak_training.measure import measure
 from vispeak_training.recipe import TinyStage, tiny_stages, train_stages
 from vispeak_training.theatre.dataset import Footage, SampledClip
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _MARKER = "-marker"  # end of a stage's name whose labels stand at the segment marker
 _TIMED = ("2", "3", "lockstep", "past")  # stages that learn when to speak
-_COARSE = GRID[1::2]  # thresholds of the sum of three that are tried
+_COARSE = (0.5, 0.9, 1.3, 1.9)  # thresholds of the sum of three that are tried
 COLUMNS = {  # of the table -> of a measurement
     "time accuracy": "time_accuracy",
     "precision": "precision",

@@ -15,7 +15,7 @@ from vispeak_training.theatre.dataset import SampledClip
 
 logger = logging.getLogger(__name__)
 
-GRID = (0.35, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 1.9, 2.2)
+GRID = (0.5, 0.7, 0.9, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0)
 QUIET_LIMIT = 0.5  # false replies in 5 quiet minutes, at most: half of what is borne at the end
 
 

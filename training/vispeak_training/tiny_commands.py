@@ -63,8 +63,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=5000, help="training clips")
     parser.add_argument("--rooms", type=int, default=7000, help="rooms of eight single frames, for learning to see")
     parser.add_argument("--quiet-clips", type=int, default=600, help="training clips with nothing to react to")
-    parser.add_argument("--validation", type=int, default=120, help="clips for choosing the threshold")
-    parser.add_argument("--quiet-validation", type=int, default=40, help="minutes for it with nothing to react to")
+    parser.add_argument("--validation", type=int, default=400, help="clips for choosing the threshold")
+    parser.add_argument("--quiet-validation", type=int, default=100, help="minutes for it with nothing to react to")
     parser.add_argument("--tower", type=Path, default=None, help="checkpoint whose tower goes on learning")
     for field in dataclasses.fields(TinyConfig):
         name, kind = f"--{field.name.replace('_', '-')}", type(field.default)
