@@ -22,7 +22,7 @@ from vispeak_node.stream.events import ResetEvent, SoundEvent
 __all__ = ["model"]  # the fixture
 
 BOUND = 30.0  # s
-LIVELY = SessionConfig(threshold=0.6, refractory=0.0, speak_ahead=3, max_reply_tokens=20, overlap="off")
+LIVELY = SessionConfig(threshold=0.6, refractory=0.0, speak_ahead=3, max_reply_tokens=20, overlap="never")
 BROKEN = SoundEvent(0, np.zeros((4, 4), np.float32))
 
 
@@ -40,7 +40,7 @@ def test_whatever_is_expected_the_outputs_are_the_same(model, kinds, expected):
         {"next": then, "another": image_event(50), "broken": BROKEN, "nothing": None}[choice]
         for then, choice in zip(following, expected, strict=False)
     ]
-    plain, ahead = (Session(model, vocabulary(), replace(LIVELY, overlap=overlap)) for overlap in ("off", "on"))
+    plain, ahead = (Session(model, vocabulary(), replace(LIVELY, overlap=overlap)) for overlap in ("never", "always"))
     wanted = [output for event in events for output in plain.push(event)] + plain.finish()
     found = [output for event, then in zip(events, thens, strict=True) for output in ahead.push(event, then)]
     found += ahead.finish()
@@ -66,7 +66,9 @@ class GatedVision:
 def test_the_next_frame_is_encoded_while_the_first_is_read(model):
     usual, read = Backends.torch(model), threading.Event()
     vision = GatedVision(usual.vision, read)
-    session = Session(model, vocabulary(), replace(LIVELY, threshold=9.0, overlap="on"), replace(usual, vision=vision))
+    session = Session(
+        model, vocabulary(), replace(LIVELY, threshold=9.0, overlap="always"), replace(usual, vision=vision)
+    )
     first, second = image_event(0), image_event(1)
     hook = model.model.norm.register_forward_hook(lambda *_: read.set())
     try:
@@ -79,7 +81,7 @@ def test_the_next_frame_is_encoded_while_the_first_is_read(model):
 
 
 def test_a_malformed_event_is_refused_when_it_is_pushed_and_not_before(model):
-    session = Session(model, vocabulary(), replace(LIVELY, overlap="on"))
+    session = Session(model, vocabulary(), replace(LIVELY, overlap="always"))
     session.push(image_event(0), BROKEN)
     positions = session.num_positions
     with pytest.raises(ValueError, match="sound"):
@@ -89,11 +91,11 @@ def test_a_malformed_event_is_refused_when_it_is_pushed_and_not_before(model):
 
 
 def test_sessions_that_share_encoders_leave_them_to_their_driver(model):
-    config = replace(LIVELY, overlap="on")
+    config = replace(LIVELY, overlap="always")
     assert Session(model, vocabulary(), config, driver=Batcher(model))._encoder._ahead is None
     assert Session(model, vocabulary(), config)._encoder._ahead is not None
     assert Session(model, vocabulary())._encoder._ahead is None  # auto: not on a CPU
-    with pytest.raises(ValueError, match="overlap 'maybe' is unknown; use auto, on or off"):
+    with pytest.raises(ValueError, match="overlap 'maybe' is unknown; use auto, always or never"):
         SessionConfig(overlap="maybe")
 
 
@@ -104,7 +106,7 @@ def test_on_a_gpu_too():
     on_gpu = random_model().to("cuda")
     events = [make_event(kind, second) for second, kind in enumerate(["image", "sound"] * 20)]
     found = []
-    for overlap in ("off", "on"):
+    for overlap in ("never", "always"):
         session = Session(on_gpu, vocabulary(), replace(LIVELY, overlap=overlap))
         outputs = [
             output

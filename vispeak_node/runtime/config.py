@@ -46,7 +46,7 @@ class SessionConfig:
     vision_backend: str = "auto"  # what runs the vision encoder: auto, torch, onnx or tensorrt
     audio_backend: str = "auto"  # what runs the audio encoder: likewise
     graphs: str = "auto"  # passes as CUDA graphs: auto (on a GPU), static (the same passes, not captured), or off
-    overlap: str = "auto"  # the next event's encoder beside the language model: auto (on a GPU), on, or off
+    overlap: str = "auto"  # the next event's encoder beside the language model: auto (on a GPU), always, or never
 
     def __post_init__(self) -> None:
         if self.system_prompt not in SYSTEM_PROMPTS:
@@ -61,8 +61,8 @@ class SessionConfig:
             raise ValueError(f"memory {self.memory!r} is unknown; use none, window or pyramid")
         if self.graphs not in ("auto", "static", "off"):
             raise ValueError(f"graphs {self.graphs!r} is unknown; use auto, static or off")
-        if self.overlap not in ("auto", "on", "off"):
-            raise ValueError(f"overlap {self.overlap!r} is unknown; use auto, on or off")
+        if self.overlap not in ("auto", "always", "never"):
+            raise ValueError(f"overlap {self.overlap!r} is unknown; use auto, always or never")
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
@@ -82,7 +82,7 @@ class SessionConfig:
 
     def overlaps(self, device: str) -> bool:
         """Whether the next event's encoder runs beside the language model on a device of this type."""
-        return self.overlap == "on" or (self.overlap == "auto" and device == "cuda")
+        return self.overlap == "always" or (self.overlap == "auto" and device == "cuda")
 
     def changed(self, own_threshold: float, **changes: object) -> SessionConfig:
         """Other settings for a session, before it begins or while it runs.
