@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -58,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     timeline = Timeline(args.file.name, session.config.threshold, questions=args.ask)
     write = write_json if args.json else write_reply
     with tqdm(total=duration, unit="s", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
-        for event, then in with_next(with_questions(clip.events(), args.ask)):
+        events, following = itertools.tee(with_questions(clip.events(), args.ask))
+        next(following, None)
+        for event, then in itertools.zip_longest(events, following):
             for output in session.push(event, then):
                 _tell(output, timeline, write, bar)
             _advance(bar, seconds(event.stamp))
@@ -124,17 +127,6 @@ def check_plot_path(path: Path) -> None:
         raise ValueError(f"{path}: a plot's name ends in .png, .svg or .pdf")
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent}: no such folder")
-
-
-def with_next(events: Iterable[Event]) -> Iterator[tuple[Event, Event | None]]:
-    """Every event beside the one that comes after it."""
-    before: Event | None = None
-    for event in events:
-        if before is not None:
-            yield before, event
-        before = event
-    if before is not None:
-        yield before, None
 
 
 def with_questions(events: Iterable[Event], questions: Iterable[tuple[float, str]]) -> Iterator[Event]:

@@ -67,7 +67,7 @@ def from_arrays(message: AudioStamped) -> tuple[NDArray[Any], int]:
 
 def from_samples(header: Header, samples: NDArray[np.float32]) -> AudioDataStamped:
     """Mono float samples in [-1, 1] as a message."""
-    pcm = np.clip(np.rint(samples * 32767.0), -32768, 32767).astype("<i2")
+    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
     return AudioDataStamped(header, AudioData(pcm.view(np.uint8)))
 
 

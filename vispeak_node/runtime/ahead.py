@@ -6,7 +6,7 @@ A thread of its own prepares the frame or sound and launches the encoder, on a G
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,10 +32,10 @@ class Ahead:
         self._begun: tuple[Event, Future[tuple[Segment, torch.Event | None]]] | None = None
 
     def begin(self, event: Event) -> None:
-        """Starts with an event; texts need no encoder, and one that is begun already is not begun again."""
-        if not isinstance(event, ImageEvent | SoundEvent) or (self._begun is not None and self._begun[0] is event):
+        """Starts with an event, after what was begun before was taken; texts need no encoder."""
+        assert self._begun is None, "an event was read without a look at what was begun for it"
+        if not isinstance(event, ImageEvent | SoundEvent):
             return
-        self._finish()
         # the encoders work on the caller's stream too: what is queued there may still use their memory
         ready = None if self._stream is None else torch.cuda.current_stream(self._device).record_event()
         self._begun = event, self._worker.submit(self._work, event, ready)
@@ -65,11 +65,6 @@ class Ahead:
         for rows in (segment.user_TD, segment.features_NF):
             if rows is not None:
                 rows.record_stream(current)  # its memory came from the other stream
-
-    def _finish(self) -> None:
-        if self._begun is not None:
-            wait([self._begun[1]])
-            self._begun = None
 
     def _work(self, event: Event, ready: torch.Event | None) -> tuple[Segment, torch.Event | None]:
         if self._stream is None:
