@@ -11,6 +11,7 @@ from tests.golden.models import random_model, vocabulary
 from tests.runtime.loop import Loop
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.outputs import ReplyFinished, ReplyStarted, Score, TextDelta, Trigger
+from vispeak_node.runtime.ring import Part
 from vispeak_node.runtime.session import Session
 from vispeak_node.stream.events import ImageEvent, ResetEvent, SoundEvent, TextEvent, nanoseconds
 
@@ -125,6 +126,52 @@ def test_a_silent_event_costs_one_pass_and_one_row(model, question_pending):
             handle.remove()
     assert (passes.calls, head.rows) == (1, 1)
     assert vocabulary_rows.rows == int(question_pending)
+
+
+def test_a_silent_second_with_sound_costs_one_pass(model):
+    """The sound is read with the frame that follows; a second one in a row, or a question, does not wait longer."""
+    session = Session(model, vocabulary(), SessionConfig(threshold=10.0))
+    session.push(image_event(0))
+    passes, rows = Counter(model.model.norm), Counter(model.model.layers[0].self_attn.k_proj)
+    quiet = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: prefer(logits, vocabulary().pad))
+    frame, sound = model.config.tokens_per_image + 1, model.config.tokens_per_second + 1
+    seen = []
+    try:
+        for second, kind in enumerate(["sound", "image", "sound", "sound", "image", "sound", "text", "sound"], 1):
+            session.push(make_event(kind, second))
+            seen.append((passes.calls, rows.rows))
+            passes.calls = rows.rows = 0
+    finally:
+        for handle in (quiet, passes.handle, rows.handle):
+            handle.remove()
+    question = len(vocabulary().encode("What is in the video?")) + 1
+    assert seen == [
+        (0, 0), (1, sound + frame), (0, 0), (1, 2 * sound), (1, frame), (0, 0), (1, sound + question), (1, sound)
+    ]  # fmt: skip
+
+
+def test_sound_that_waits_keeps_its_place(model):
+    """Before remembered frames that are read for a question, and where both have no room in the window together."""
+    config = SessionConfig(threshold=10.0, memory="pyramid", max_positions=500, window_positions=50, speak_ahead=0)
+    session = Session(model, vocabulary(), config)
+    for second in range(12):
+        session.push(image_event(second))
+    session.push(make_event("sound", 12))
+    session.push(make_event("text", 13))
+    units = {part: list(units) for part, units in session._context.cache._units.items()}
+    sound, question = units[Part.WINDOW][-2:]
+    (recalled,) = units[Part.TEMPORARY]
+    assert len(sound.rows) == model.config.tokens_per_second + 1
+    assert sound.first < recalled.first < question.first
+
+    config = SessionConfig(threshold=10.0, max_positions=500, window_positions=len(sound.rows) + 2)
+    session, passes = Session(model, vocabulary(), config), Counter(model.model.norm)
+    try:
+        for kind, second in (("image", 0), ("sound", 1), ("image", 2)):
+            session.push(make_event(kind, second))
+    finally:
+        passes.handle.remove()
+    assert passes.calls == 4, "prompt, frame, sound, frame"
 
 
 def test_deltas_add_up_to_the_reply(model):

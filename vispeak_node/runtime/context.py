@@ -48,6 +48,7 @@ class Context:
         self.owed: list[int] = []  # agent tokens chosen but not yet read by the model
         self.owed_pads = 0  # user positions that belong to owed tokens
         self._segment: Unit | None = None
+        self._unread: tuple[Unit, Tensor] | None = None  # a segment that waits for the next pass, and its rows
         self._reply = Unit(Part.REPLY)
         self._question: Unit | None = None
         self._temporary: Unit | None = None
@@ -56,8 +57,8 @@ class Context:
         """Positions kept."""
         return len(self.cache)
 
-    def check(self, segment: Segment) -> None:
-        """Refuses a segment that is too long, before anything is changed.
+    def admitting(self, segment: Segment) -> Steps[None]:
+        """Refuses a segment that is too long, before anything is changed; reads what waits if both have no room.
 
         Raises:
             ValueError: says how long it is and what is possible.
@@ -68,11 +69,32 @@ class Context:
                 f"the {segment.kind.value} has {count} positions, more than the window of {most}: raise "
                 "window_positions or max_positions"
             )
+        if count + self._num_unread > most:
+            yield from self.catching_up()
 
     def begin_segment(self, segment: Segment) -> None:
         """The rows read from now on are this segment's; makes room for all of them."""
-        self.cache.reserve(segment.user_TD.shape[0])
+        self.cache.reserve(segment.user_TD.shape[0] + self._num_unread)
         self._segment = Unit(Part.WINDOW, segment.stamp)
+
+    def leave_unread(self, user_TD: Tensor) -> None:
+        """The segment that was begun waits for the next pass, since nobody asks what the heads say at its end."""
+        assert self._segment is not None and self._unread is None, "one may wait"
+        self._unread = self._segment, user_TD
+
+    def catching_up(self) -> Steps[None]:
+        """Reads the segment that waits, if one does."""
+        if self._unread is not None:
+            yield from self.reading(self._unread[1][:0])
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether a segment waits for the next pass."""
+        return self._unread is not None
+
+    @property
+    def _num_unread(self) -> int:
+        return 0 if self._unread is None else self._unread[1].shape[0]
 
     def begin_reply(self, stamp: int) -> None:
         """Agent tokens read from now on are a new reply's."""
@@ -102,27 +124,30 @@ class Context:
     ) -> Steps[Tensor]:
         """Reads user positions with the owed agent tokens beside the first of them and silence beside the rest.
 
+        A segment that waits is read before them, in the same pass.
+
         Args:
             user_TD: rows of the user stream.
             wanted: so many of the last hidden states are needed.
             prefill: whether this is a past read in one pass.
-            plan: units of the positions; without, spoken ones are the reply's and the others the segment's.
+            plan: units of the positions, while no segment waits; without, spoken ones are the reply's and the others
+                the segment's.
             evict: whether older units may leave for it.
 
         Returns:
             Final hidden states of the last positions, [wanted, D].
         """
-        extra = self.owed_pads
-        if extra:
-            user_TD = torch.cat([self._pad_1D.expand(extra, -1), user_TD])
+        assert plan is None or self._unread is None, "what waits was not read before"
+        own, extra, spoken = user_TD.shape[0], self.owed_pads, len(self.owed)
+        before = ([self._pad_1D.expand(extra, -1)] if extra else []) + ([self._unread[1]] if self._unread else [])
+        user_TD = torch.cat([*before, user_TD]) if before else user_TD
         count = user_TD.shape[0]
         agent_TD = self._pad_1D.expand(count, -1)
-        spoken = len(self.owed)
         if spoken:
             ids = send(torch.tensor(self.owed, dtype=torch.long), self._model.device)
             agent_TD = torch.cat([self._model.embed(ids), agent_TD[spoken:]])
-        self.owed, self.owed_pads = [], 0
-        start = self.cache.place(self._plan(count, max(spoken, extra)) if plan is None else plan, evict)
+        start = self.cache.place(self._plan(count, own, max(spoken, extra)) if plan is None else plan, evict)
+        self.owed, self.owed_pads, self._unread = [], 0, None
         if prefill and self._reference_order:
             agent_TD, user_TD = user_TD, agent_TD
         embeds_TD = self._model.combine(agent_TD, user_TD)
@@ -157,6 +182,7 @@ class Context:
     def read_temporary(self, segments: Sequence[Segment]) -> None:
         """Reads segments that stay until `drop_question`, while the agent says nothing."""
         assert self._temporary is None
+        drive(self._model, self.catching_up())
         owed, self.owed, owed_pads, self.owed_pads = self.owed, [], self.owed_pads, 0
         rows_TD = torch.cat([segment.user_TD for segment in segments])
         self._temporary = Unit(Part.TEMPORARY, segments[0].stamp)
@@ -191,12 +217,17 @@ class Context:
         self.owed, self.owed_pads = owed, owed_pads
         return hidden_TD[-1:]
 
-    def _plan(self, count: int, spoken: int) -> list[tuple[Unit, int]]:
+    def _plan(self, count: int, own: int, spoken: int) -> list[tuple[Unit, int]]:
+        """Units of a pass's rows: spoken ones first, then what waited, then the present segment's own."""
         spoken = min(spoken, count)
-        if spoken == count:
-            return [(self._reply, count)]
-        assert self._segment is not None, "rows belong to a segment"
-        return [(self._reply, spoken), (self._segment, count - spoken)]
+        own = min(own, count - spoken)
+        plan = [(self._reply, spoken)]
+        if self._unread is not None:
+            plan.append((self._unread[0], count - spoken - own))
+        if own:
+            assert self._segment is not None, "rows belong to a segment"
+            plan.append((self._segment, own))
+        return plan
 
 
 def build_budget(model: ViSpeakModel, vocabulary: Vocabulary, config: SessionConfig) -> Budget:

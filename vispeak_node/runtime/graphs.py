@@ -146,8 +146,8 @@ class StaticPasses:
 def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str) -> StaticPasses | None:
     """The static passes that a session's stream asks for; None where it reads by plain passes.
 
-    They are made, and captured, before the stream begins: one row for words, and the sizes of a frame and a second of
-    sound, with and without the position that the end of a reply leaves over.
+    They are made, and captured, before the stream begins: one row for words, and the sizes of a frame, a second of
+    sound, and both, with and without the position that the end of a reply leaves over.
 
     Args:
         model: from `load_model`.
@@ -157,7 +157,8 @@ def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str) -> StaticPa
     if graphs == "off" or (graphs == "auto" and model.device.type != "cuda"):
         return None
     config = model.config
-    lengths = [1] + [tokens + end for tokens in (config.tokens_per_image, config.tokens_per_second) for end in (1, 2)]
+    frame, sound = config.tokens_per_image + 1, config.tokens_per_second + 1
+    lengths = [1] + [rows + end for rows in (frame, sound, sound + frame) for end in (0, 1)]
     sizes = sorted({next((size for size in SIZES if size >= length), length) for length in lengths})
     with torch.inference_mode():
         if graphs == "static":

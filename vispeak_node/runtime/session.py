@@ -118,7 +118,7 @@ class Session:
             return self.reset(event.stamp)
         segment = yield from self._encoder.encoding(event)
         self._encoder.expect(then)
-        self._context.check(segment)
+        yield from self._context.admitting(segment)
         if not len(self._context):
             yield from self._context.prefilling([self._prompt(segment.stamp)], wanted=1)
         self.past.meet_clock(segment.stamp)
@@ -237,7 +237,10 @@ class Session:
         return outputs + (yield from self._speak_ahead(self.config.speak_ahead))
 
     def _listen(self, segment: Segment) -> Steps[list[Output]]:
-        """A silent event: one pass."""
+        """A silent event: one pass. A second of sound that no head is asked about shares the next event's."""
+        if not (self._answering(segment) or self._scored(segment) or self._context.has_unread):
+            self._context.leave_unread(segment.user_TD)
+            return []
         hidden_TD = yield from self._context.reading(segment.user_TD, wanted=2)
         return (yield from self._decide(segment, hidden_TD[-2:-1], hidden_TD[-1:]))
 
