@@ -46,6 +46,7 @@ class SessionConfig:
     vision_backend: str = "auto"  # what runs the vision encoder: auto, torch, onnx or tensorrt
     audio_backend: str = "auto"  # what runs the audio encoder: likewise
     graphs: str = "auto"  # passes as CUDA graphs: auto (on a GPU), static (the same passes, not captured), or off
+    kernels: str = "auto"  # those passes by Triton's kernels: auto (where they run) or never
     overlap: str = "auto"  # the next event's encoder beside the language model: auto (on a GPU), always, or never
 
     def __post_init__(self) -> None:
@@ -61,6 +62,8 @@ class SessionConfig:
             raise ValueError(f"memory {self.memory!r} is unknown; use none, window or pyramid")
         if self.graphs not in ("auto", "static", "off"):
             raise ValueError(f"graphs {self.graphs!r} is unknown; use auto, static or off")
+        if self.kernels not in ("auto", "never"):
+            raise ValueError(f"kernels {self.kernels!r} is unknown; use auto or never")
         if self.overlap not in ("auto", "always", "never"):
             raise ValueError(f"overlap {self.overlap!r} is unknown; use auto, always or never")
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):

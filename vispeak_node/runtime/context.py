@@ -39,7 +39,7 @@ class Context:
         self._reference_order = config.prefill_order == "reference"
         self._pad_1D = model.embed(torch.tensor([vocabulary.pad], device=model.device)).detach()
         self.cache = RingCache(model.config.language, budget, model.dtype, model.device)
-        self._static = static_passes(model, self.cache, config.graphs)
+        self._static = static_passes(model, self.cache, config.graphs, config.kernels)
         self.clear()
 
     def clear(self) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vispeak_node.model.language import Stretch, rotary_angles
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.fused_layers import FusedLayers, fused_layers
 from vispeak_node.runtime.passes import forward_packed, run_alone
 from vispeak_node.runtime.requests import PassRequest
 from vispeak_node.runtime.ring import RingCache
@@ -38,10 +39,11 @@ class StaticPass:
         model: from `load_model`.
         ring: whose buffers are read and written; its rows must have been placed before a call.
         size: rows.
+        fused: the way through the layers; torch's by default.
     """
 
-    def __init__(self, model: ViSpeakModel, ring: RingCache, size: int) -> None:
-        self._model, self._ring, self.size = model, ring, size
+    def __init__(self, model: ViSpeakModel, ring: RingCache, size: int, fused: FusedLayers | None = None) -> None:
+        self._model, self._ring, self.size, self._fused = model, ring, size, fused
         config, device = model.config.language, model.device
         capacity = ring.positions.shape[0]
         self._places = torch.zeros(2 * size + capacity, dtype=torch.long, device=device)
@@ -50,7 +52,7 @@ class StaticPass:
         self._angles_2TE = torch.zeros(2, size, config.head_dim, dtype=model.dtype, device=device)
         self._embeds_1TD = torch.zeros(1, size, config.hidden_size, dtype=model.dtype, device=device)
         self._mask_TC = torch.zeros(size, capacity, dtype=torch.bool, device=device)
-        self._stretches = [Stretch(self, size, min(size, _MOST_WANTED))]
+        self._wanted = min(size, _MOST_WANTED)
 
     def run(self, request: PassRequest) -> Tensor:
         """Final hidden states [wanted, D] of a request of at most `size` rows."""
@@ -88,15 +90,20 @@ class StaticPass:
 
     def _compute(self) -> Tensor:
         """The pass itself, [Q, D]: nothing here depends on values that only the host knows."""
+        if self._fused is not None:
+            places = self._rows_T, self._positions_T, self._positions_C
+            return self._fused(self._embeds_1TD[0], self._angles_2TE, *places, self._wanted)
         torch.le(self._positions_C[None], self._positions_T[:, None], out=self._mask_TC)
         angles = self._angles_2TE[0], self._angles_2TE[1]
-        return forward_packed(self._model, self._embeds_1TD, angles, self._stretches)[0]
+        stretch = Stretch(self, self.size, self._wanted)
+        return forward_packed(self._model, self._embeds_1TD, angles, [stretch])[0]
 
 
 class GraphedPass(StaticPass):
     """The same, captured once and replayed.
 
     Args:
+        fused: the way through the layers, or torch's.
         pool: a handle of memory that graphs of one session share; they never run at the same time.
         stream: on which all of them are captured.
 
@@ -104,8 +111,16 @@ class GraphedPass(StaticPass):
         RuntimeError: something in the pass cannot be captured.
     """
 
-    def __init__(self, model: ViSpeakModel, ring: RingCache, size: int, pool: Any, stream: torch.cuda.Stream) -> None:
-        super().__init__(model, ring, size)
+    def __init__(
+        self,
+        model: ViSpeakModel,
+        ring: RingCache,
+        size: int,
+        fused: FusedLayers | None,
+        pool: Any,
+        stream: torch.cuda.Stream,
+    ) -> None:
+        super().__init__(model, ring, size, fused)
         current = torch.cuda.current_stream(model.device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
@@ -143,7 +158,7 @@ class StaticPasses:
         return fitting[0].run(request)
 
 
-def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str) -> StaticPasses | None:
+def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str, kernels: str = "auto") -> StaticPasses | None:
     """The static passes that a session's stream asks for; None where it reads by plain passes.
 
     They are made, and captured, before the stream begins: one row for words, and the sizes of a frame, a second of
@@ -153,6 +168,7 @@ def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str) -> StaticPa
         model: from `load_model`.
         ring: of the stream.
         graphs: auto (graphs on a GPU, plain passes elsewhere), static (the same passes, not captured), or off.
+        kernels: see `fused_layers`.
     """
     if graphs == "off" or (graphs == "auto" and model.device.type != "cuda"):
         return None
@@ -161,17 +177,20 @@ def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str) -> StaticPa
     lengths = [1] + [rows + end for rows in (frame, sound, sound + frame) for end in (0, 1)]
     sizes = sorted({next((size for size in SIZES if size >= length), length) for length in lengths})
     with torch.inference_mode():
+        fused = fused_layers(model, ring, kernels)
         if graphs == "static":
-            return StaticPasses(model, [StaticPass(model, ring, size) for size in sizes])
+            return StaticPasses(model, [StaticPass(model, ring, size, fused) for size in sizes])
         try:
-            return StaticPasses(model, _captured(model, ring, sizes))
+            return StaticPasses(model, _captured(model, ring, sizes, fused))
         except RuntimeError as error:
             logger.warning("no CUDA graphs, the session reads by plain passes: %s", str(error).splitlines()[0])
             return None
 
 
-def _captured(model: ViSpeakModel, ring: RingCache, sizes: Sequence[int]) -> list[StaticPass]:
+def _captured(
+    model: ViSpeakModel, ring: RingCache, sizes: Sequence[int], fused: FusedLayers | None
+) -> list[StaticPass]:
     with torch.cuda.device(model.device):
         pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         # the largest first: smaller ones find their room in its memory
-        return [GraphedPass(model, ring, size, pool, stream) for size in reversed(sizes)]
+        return [GraphedPass(model, ring, size, fused, pool, stream) for size in reversed(sizes)]

@@ -1,0 +1,102 @@
+"""A pass through the decoder's layers with a dozen kernels a layer, for static passes on a GPU.
+
+The matrix products stay the layers' own (plain or quantised); everything between them is `layer_kernels`.
+
+Shape legend: T rows of the pass, Q the last ones of them, whose output is wanted, H heads, K key-value heads, E head
+width, C rows of the ring's buffers, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vispeak_node.model.language import Layer, RMSNorm
+from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime import layer_kernels
+from vispeak_node.runtime.ring import RingCache
+
+_OTHER_PROCESSORS = 8  # where Triton only interprets, on a CPU
+
+
+class FusedLayers:
+    """All layers over a ring's whole buffers.
+
+    Args:
+        model: from `load_model`.
+        ring: whose buffers are read and written.
+    """
+
+    def __init__(self, model: ViSpeakModel, ring: RingCache) -> None:
+        self._layers = cast("list[Layer]", list(model.model.layers))
+        self._norm: RMSNorm = model.model.norm
+        self._ring = ring
+        config = model.config.language
+        self._num_heads, self._num_kv_heads = config.num_heads, config.num_kv_heads
+        cuda = model.device.type == "cuda"
+        self._processors = (
+            torch.cuda.get_device_properties(model.device).multi_processor_count if cuda else _OTHER_PROCESSORS
+        )
+
+    def __call__(
+        self,
+        embeds_TD: Tensor,
+        angles_2TE: Tensor,
+        rows_T: Tensor,
+        positions_T: Tensor,
+        positions_C: Tensor,
+        wanted: int,
+    ) -> Tensor:
+        """Final hidden states of the last `wanted` rows, [Q, D].
+
+        Args:
+            embeds_TD: both streams, combined.
+            angles_2TE: cosines and sines.
+            rows_T: of the buffers, for the pass's keys and values.
+            positions_T: of the pass's rows.
+            positions_C: of the buffers' rows, those of the pass included.
+            wanted: rows.
+        """
+        x_TD, delta_TD = embeds_TD, None
+        for index, layer in enumerate(self._layers):
+            x_TD, y_TD = _norm(layer.input_layernorm, x_TD, delta_TD)
+            attention, last = layer.self_attn, index == len(self._layers) - 1
+            key_TKE = self._heads(attention.k_proj(y_TD), self._num_kv_heads)
+            value_TKE = self._heads(attention.v_proj(y_TD), self._num_kv_heads)
+            if last:
+                x_TD, y_TD = x_TD[-wanted:], y_TD[-wanted:]
+            query_QHE = self._heads(attention.q_proj(y_TD), self._num_heads)
+            keys_1KCE, values_1KCE = self._ring.buffers(index)
+            query_QHE = layer_kernels.turn_and_store(
+                query_QHE, key_TKE, value_TKE, angles_2TE, rows_T, keys_1KCE[0], values_1KCE[0]
+            )
+            mixed_QD = layer_kernels.attend(
+                query_QHE, keys_1KCE[0], values_1KCE[0], positions_T[-len(query_QHE) :], positions_C, self._processors
+            )
+            x_TD, y_TD = _norm(layer.post_attention_layernorm, x_TD, attention.o_proj(mixed_QD))
+            mlp = layer.mlp
+            delta_TD = mlp.down_proj(layer_kernels.gate(mlp.gate_proj(y_TD), mlp.up_proj(y_TD)))
+        return _norm(self._norm, x_TD, delta_TD)[1]
+
+    @staticmethod
+    def _heads(x_TN: Tensor, count: int) -> Tensor:
+        return x_TN.contiguous().view(len(x_TN), count, -1)
+
+
+def _norm(norm: RMSNorm, x_TD: Tensor, delta_TD: Tensor | None) -> tuple[Tensor, Tensor]:
+    return layer_kernels.add_norm(x_TD, delta_TD, norm.weight, norm.eps)
+
+
+def fused_layers(model: ViSpeakModel, ring: RingCache, kernels: str) -> FusedLayers | None:
+    """The kernels' way through the layers; None where torch's is taken.
+
+    Args:
+        model: from `load_model`.
+        ring: of the stream.
+        kernels: auto (where Triton's kernels run) or never.
+    """
+    if kernels == "never" or not layer_kernels.works(model.device, model.dtype, model.config.language):
+        return None
+    return FusedLayers(model, ring)
