@@ -55,6 +55,6 @@ def frame_bytes(num_tokens: int, width: int, element_size: int) -> int:
 
 
 def likeness(frames: list[Frame]) -> Tensor:
-    """Cosine similarity of neighbours in this order, float32 [len - 1]."""
+    """Cosine similarity of neighbours in this order, float32 [len - 1], on the host: who leaves is decided there."""
     directions = torch.stack([frame.direction_F for frame in frames])
-    return (directions[:-1] * directions[1:]).sum(1)
+    return (directions[:-1] * directions[1:]).sum(1).cpu()
