@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -241,13 +242,13 @@ def test_auto_prefers_engines_on_a_gpu_and_falls_back(
     """An engine that is refused costs a warning with the command, not the robot's start."""
     made = []
     monkeypatch.setattr(backends_module, "TensorRTBackend", lambda *a: made.append(a) or SimpleNamespace(name="engine"))
-    monkeypatch.setattr(backends_module, "TorchVision", lambda _: SimpleNamespace(name="torch"))
+    monkeypatch.setattr(backends_module, "torch_encoder", lambda *_: SimpleNamespace(name="torch"))
     monkeypatch.setattr(backends_module, "is_installed", lambda _: True)
     monkeypatch.setattr(backends_module, "setting_here", lambda *_: setting())
     model = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
     file = tmp_path / "vision.engine"
     sidecar_for(file).write(file)
-    choose = backends_module._choose
+    choose = partial(backends_module._choose, graphs="auto")
     assert choose(model, Path("x"), tmp_path, "vision", "auto").name == "engine"
     assert made[0][2:] == (torch.device("cuda"), torch.bfloat16)
     assert choose(model, Path("x"), tmp_path, "vision", "torch").name == "torch"

@@ -7,10 +7,9 @@ import random
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tests.golden.models import random_model, vocabulary
+from tests.runtime.devices import Apart
 from tests.runtime.test_recogniser import with_head
 from tests.runtime.test_session import make_event
 from vispeak_node.runtime.config import SessionConfig
@@ -18,19 +17,6 @@ from vispeak_node.runtime.group import SessionGroup
 from vispeak_node.runtime.outputs import ReplyFinished, Score
 from vispeak_node.runtime.quantise import quantise
 from vispeak_node.runtime.session import Session
-
-COPIES = {"aten::copy_", "aten::_to_copy"}
-
-
-class Apart(TorchDispatchMode):
-    """Refuses operations on tensors of both devices that are no copies; single numbers may come from the host."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        tensors = [leaf for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, torch.Tensor)]
-        devices = {tensor.device.type for tensor in tensors if tensor.dim()}
-        if len(devices) > 1 and function.name().partition(".")[0] not in COPIES:
-            raise RuntimeError(f"{function.name()} of tensors on {sorted(devices)}")
-        return function(*args, **(kwargs or {}))
 
 
 class Waits:
@@ -120,6 +106,8 @@ def test_the_device_refuses_what_a_gpu_would():
             lambda: torch.nn.functional.embedding(ids, weight),
             lambda: torch.nn.functional.linear(torch.ones(1, 3), weight),
             lambda: weight.masked_fill(torch.ones(3, 3, dtype=torch.bool), 0.0),
+            lambda: torch.ones(3, 3).to(weight.device),
+            lambda: weight.copy_(torch.ones(3, 3)),
         ):
             with pytest.raises(RuntimeError):
                 mix()

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.golden.models import vocabulary
+from tests.golden.models import random_model, vocabulary
+from tests.runtime.devices import NothingOfTheHost
 from tests.runtime.likeness import assert_alike
 from tests.runtime.test_recogniser import with_head
 from tests.runtime.test_ring import model as steep_model
@@ -111,6 +112,15 @@ def test_inputs_stay_where_they_are(steep_model):
         assert [addresses(static) for static in rings.static] == before
 
 
+@pytest.mark.parametrize("size", [1, 16])
+def test_passes_can_be_captured(size):
+    on_device = random_model().to("meta")
+    ring = RingCache(on_device.config.language, BUDGET, device="meta")
+    static = StaticPass(on_device, ring, size)
+    with torch.inference_mode(), NothingOfTheHost():
+        assert static._compute().shape == (min(size, 2), on_device.config.language.hidden_size)
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     kinds=st.lists(st.sampled_from(["image", "image", "image", "sound", "text"]), min_size=4, max_size=30),
@@ -186,8 +196,6 @@ def test_a_silent_segment_waits_once(model, monkeypatch, graphs, question_pendin
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_graphs_equal_the_passes_they_were_captured_from(model):
-    from tests.golden.models import random_model
-
     kinds = ["image", "sound", "image", "text", "image"] * 8
     events = [make_event(kind, second) for second, kind in enumerate(kinds)]
     config = SessionConfig(

@@ -7,6 +7,7 @@ Shape legend: B batch, T frames, M mel bins, N frames after subsampling, D width
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +130,7 @@ class Transformer(nn.Module):
     def forward(self, x_BND: Tensor, mask_BN: Tensor) -> Tensor:
         N, D = x_BND.shape[1:]
         mask_BNN = mask_BN[:, None] & chunk_mask(N, self.config.chunk_size, self.config.left_chunks, x_BND.device)
-        positions_1ND = sinusoids(N, D).to(x_BND.device, x_BND.dtype)[None]
+        positions_1ND = sinusoids(N, D, x_BND.device).to(x_BND.dtype)[None]
         x_BND = self.embed(x_BND) * math.sqrt(D)
         for layer in self.encoders:
             x_BND = layer(x_BND, positions_1ND, mask_BNN)
@@ -208,11 +209,9 @@ def chunk_mask(size: int, chunk_size: int, left_chunks: int, device: torch.devic
     return seen_NN if left_chunks < 0 else seen_NN & (distance_NN <= left_chunks)
 
 
-def sinusoids(count: int, width: int) -> Tensor:
-    """The sine and cosine table of absolute positions, [count, width]."""
-    positions = torch.arange(count, dtype=torch.float32)[:, None]
-    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * -(math.log(10000.0) / width))
-    table = torch.zeros(count, width)
-    table[:, 0::2] = torch.sin(positions * rates)
-    table[:, 1::2] = torch.cos(positions * rates)
-    return table
+def sinusoids(count: int, width: int, device: torch.device) -> Tensor:
+    """The sine and cosine table of absolute positions, float32 [count, width]; made where it is needed."""
+    arange = partial(torch.arange, dtype=torch.float32, device=device)
+    rates = torch.exp(arange(0, width, 2) * -(math.log(10000.0) / width))
+    angles = arange(count)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]

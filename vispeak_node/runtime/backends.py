@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from vispeak_node.model.preprocess import IMAGE_MEAN, IMAGE_STD
-from vispeak_node.model.vision import pool
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.encoder_graphs import torch_encoder
 from vispeak_node.runtime.fingerprint import weights_sha256
 from vispeak_node.runtime.machine import TOOLKITS, gpu_name, is_installed, toolkit_version
 from vispeak_node.runtime.onnx_backend import OnnxBackend
 from vispeak_node.runtime.sidecar import Setting, Sidecar, check_sidecar, encoder_path, read_sidecar
 from vispeak_node.runtime.tensorrt_backend import TensorRTBackend
-from vispeak_node.runtime.transfer import send
 
 logger = logging.getLogger(__name__)
 
@@ -42,35 +39,6 @@ class Backend(Protocol):
         ...
 
 
-class TorchVision:
-    """The model's own vision tower and projector."""
-
-    def __init__(self, model: ViSpeakModel) -> None:
-        self.name = f"torch ({model.device}, {str(model.dtype).removeprefix('torch.')})"
-        self._model = model
-        self._mean = torch.tensor(IMAGE_MEAN, device=model.device)
-        self._std = torch.tensor(IMAGE_STD, device=model.device)
-
-    def run(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """See `Backend`."""
-        pixels_BSSC = send(inputs, self._model.device).float() * (1 / 255)
-        pixels_BCSS = ((pixels_BSSC - self._mean) / self._std).permute(0, 3, 1, 2).to(self._model.dtype)
-        features_BNF = pool(self._model.model.vision_tower(pixels_BCSS), self._model.config.pooling_size)
-        return self._model.model.mm_projector(features_BNF), features_BNF
-
-
-class TorchAudio:
-    """The model's own audio encoder, for sound of any length."""
-
-    def __init__(self, model: ViSpeakModel) -> None:
-        self.name = f"torch ({model.device}, {str(model.dtype).removeprefix('torch.')})"
-        self._model = model
-
-    def run(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """See `Backend`."""
-        return (self._model.encode_sound(send(inputs, self._model.device).to(self._model.dtype)),)
-
-
 @dataclass(frozen=True)
 class Backends:
     """The two encoders of a session; sessions on one set of weights may share them, from one thread."""
@@ -79,9 +47,9 @@ class Backends:
     audio: Backend
 
     @classmethod
-    def torch(cls, model: ViSpeakModel) -> Backends:
-        """The model's own layers."""
-        return cls(TorchVision(model), TorchAudio(model))
+    def torch(cls, model: ViSpeakModel, graphs: str = "off") -> Backends:
+        """The model's own layers; `graphs` as `torch_encoder` has it."""
+        return cls(torch_encoder(model, "vision", graphs), torch_encoder(model, "audio", graphs))
 
     def encode_images(self, frames_BSSC: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 frames of the tower's size to embeddings [B, N, D] and pooled features [B, N, F]."""
@@ -95,7 +63,12 @@ class Backends:
 
 
 def choose_backends(
-    model: ViSpeakModel, folder: str | Path, engines: str | Path = "", vision: str = "auto", audio: str = "auto"
+    model: ViSpeakModel,
+    folder: str | Path,
+    engines: str | Path = "",
+    vision: str = "auto",
+    audio: str = "auto",
+    graphs: str = "off",
 ) -> Backends:
     """The back ends that were asked for, or with `auto` the best that are there.
 
@@ -108,16 +81,18 @@ def choose_backends(
         engines: folder of exported encoders (`vispeak-export`); empty for none.
         vision: one of `BACKENDS`.
         audio: likewise.
+        graphs: of the torch back end, as `torch_encoder` has it.
 
     Raises:
         ValueError: a back end that was asked for by name cannot be had; the message says why, and what to run.
     """
     return Backends(
-        _choose(model, Path(folder), engines, "vision", vision), _choose(model, Path(folder), engines, "audio", audio)
+        _choose(model, Path(folder), engines, "vision", vision, graphs),
+        _choose(model, Path(folder), engines, "audio", audio, graphs),
     )
 
 
-def _choose(model: ViSpeakModel, folder: Path, engines: str | Path, part: str, wanted: str) -> Backend:
+def _choose(model: ViSpeakModel, folder: Path, engines: str | Path, part: str, wanted: str, graphs: str) -> Backend:
     if wanted not in BACKENDS:
         raise ValueError(f"{part}_backend {wanted!r} is unknown; use {', '.join(BACKENDS)}")
     if wanted in ("onnx", "tensorrt") and not str(engines):
@@ -133,7 +108,7 @@ def _choose(model: ViSpeakModel, folder: Path, engines: str | Path, part: str, w
     if wanted == "auto" and str(engines):
         backend = _best(model, folder, Path(engines), part)
     if backend is None:
-        backend = TorchVision(model) if part == "vision" else TorchAudio(model)
+        backend = torch_encoder(model, part, graphs)
     logger.info("%s encoder: %s", part, backend.name)
     return backend
 

@@ -38,7 +38,7 @@ class SessionGroup(Generic[Key]):
         backends: Backends | None = None,
     ) -> None:
         self._model, self._vocabulary, self._config = model, vocabulary, config
-        self._backends = backends or Backends.torch(model)
+        self._backends = backends or Backends.torch(model, (config or SessionConfig()).graphs)
         self._sessions: dict[Key, Session] = {}
         self.refused: dict[Key, ValueError] = {}  # events of the newest call that a session refused, and why
 

@@ -87,7 +87,8 @@ def open_sessions(
     config = config or SessionConfig()
 
     def encoders() -> Backends:
-        return choose_backends(model, folder, config.engines, config.vision_backend, config.audio_backend)
+        wanted = config.vision_backend, config.audio_backend
+        return choose_backends(model, folder, config.engines, *wanted, config.graphs)
 
     if count == 1 or not batched:
         return [Session(model, vocabulary, config, encoders()) for _ in range(count)]

@@ -58,4 +58,4 @@ class OnnxBackend:
         """
         check_inputs(self._sidecar, inputs)
         outputs = self._session.run(None, {self._input: inputs.cpu().numpy()})
-        return tuple(torch.from_numpy(values).to(self._device, self._dtype) for values in outputs)
+        return tuple(torch.from_numpy(values).to(self._device, self._dtype, non_blocking=True) for values in outputs)

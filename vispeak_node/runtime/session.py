@@ -66,7 +66,7 @@ class Session:
             raise ValueError("this checkpoint has no informative head: it answers questions only; use proactive=False")
         self.model = model
         self.vocabulary = vocabulary
-        self.backends = backends or Backends.torch(model)
+        self.backends = backends or Backends.torch(model, self.config.graphs)
         with torch.inference_mode():
             # who drives several sessions batches their encoders instead
             overlap = driver is None and self.config.overlaps(model.device.type)

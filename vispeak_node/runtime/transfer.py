@@ -12,9 +12,9 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     Towards a GPU the copy goes through pinned memory and is only queued. torch keeps such memory until the copy is done
     and uses it again, so that nothing is allocated once a stream is under way.
     """
-    if device.type != "cuda" or values.device.type != "cpu":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=values.device.type == "cpu")
 
 
 def fill(target: Tensor, values: Tensor) -> None:
