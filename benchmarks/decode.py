@@ -5,7 +5,7 @@
 A session on random weights is made to speak at every frame and speaks on over silent positions; what is timed is the
 speaking alone. The bytes of a token are those of the decoder's layers, `lm_head`, the gate, and the cached keys and
 values. The copy is measured in the same run. The eager arm is the published decoding: a pass a token on a cache that
-grows by concatenation.
+grows by concatenation. On CUDA the other ways through the layers (no kernels, no graphs) are arms too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import torch
 from quantisation import linear_bytes
 from report import add_write, foot, publish, table
-from segment_latency import Published, open_session
+from segment_latency import WAYS, Published, open_session
 from silent_second import ConcatenatingCache
 from sizes import Seconds, add_size, describe, random_model, vocabulary
 from stopwatch import copy_bandwidth, latency
@@ -32,11 +32,11 @@ EAGER = "eager, concatenating"
 class Speaker:
     """A session that speaks when it is told to."""
 
-    def __init__(self, model: ViSpeakModel, context: int, tokens: int) -> None:
+    def __init__(self, model: ViSpeakModel, context: int, tokens: int, settings: dict[str, str] | None = None) -> None:
         self._stream, self._device = Seconds(), str(model.device)
         self._session = open_session(
             model, context, self._stream, threshold=1e-9, first_score_is_zero=False, refractory=0.0, speak_ahead=0,
-            finish_padding=tokens, max_reply_tokens=2 * tokens + 2,
+            finish_padding=tokens, max_reply_tokens=2 * tokens + 2, **(settings or {}),
         )  # fmt: skip
         self.num_positions = self._session.num_positions
 
@@ -112,6 +112,9 @@ def main() -> int:
         arms: dict[str, Speaker | Eager] = {
             name: Speaker(model, context, arguments.tokens) for name, model in models.items()
         }
+        if not cpu:
+            ways = {name: settings for name, settings in WAYS.items() if settings}
+            arms |= {name: Speaker(plain, context, arguments.tokens, settings) for name, settings in ways.items()}
         arms[EAGER] = Eager(plain, arms["as loaded"].num_positions, arguments.tokens)  # type: ignore[union-attr]
         times: dict[str, list[float]] = {name: [] for name in arms}
         for number in range(-1, arguments.rounds or (5 if cpu else 20)):

@@ -90,7 +90,7 @@ def main() -> int:
               remark=f"GPU of the engine: {plan['gpu']}; seconds are wall clock; started with PYTHONPATH=export"),
         f"The engine's own validation: {plan['validation']['status']}.",
     ]  # fmt: skip
-    publish("export", lines, arguments.write)
+    publish(f"export-{arguments.precision}", lines, arguments.write)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Random models for benchmarks: the released size, or a small one of the same shape for a CPU."""
+"""Models for benchmarks: random ones of the released size or, for a CPU, smaller; and the shipped checkpoint."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vispeak_node.model.checkpoint import load_model
 from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
@@ -29,8 +30,11 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     """The options that say what is measured and where."""
     cuda = torch.cuda.is_available()
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
-    parser.add_argument("--size", choices=tuple(SIZES), help="of the random model (default: full on CUDA, else small)")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: bfloat16; small: float32")
+    parser.add_argument(
+        "--size", choices=(*SIZES, "tiny"),
+        help="of the random model (default: full on CUDA, else small); tiny is the shipped checkpoint",
+    )  # fmt: skip
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: bfloat16 for full")
 
 
 def random_model(arguments: argparse.Namespace) -> ViSpeakModel:
@@ -38,7 +42,10 @@ def random_model(arguments: argparse.Namespace) -> ViSpeakModel:
     on_gpu = torch.device(arguments.device).type == "cuda"
     arguments.size = arguments.size or ("full" if on_gpu else "small")
     arguments.dtype = arguments.dtype or ("bfloat16" if arguments.size == "full" else "float32")
-    return build(SIZES[arguments.size], arguments.device, getattr(torch, arguments.dtype))
+    dtype = getattr(torch, arguments.dtype)
+    if arguments.size == "tiny":
+        return load_model(TINY, arguments.device, dtype)
+    return build(SIZES[arguments.size], arguments.device, dtype)
 
 
 def build(config: ModelConfig, device: str, dtype: torch.dtype) -> ViSpeakModel:
@@ -62,8 +69,9 @@ def describe(model: ViSpeakModel, arguments: argparse.Namespace) -> str:
     """A line on what is measured."""
     config = model.config
     layers = sum(weight.numel() for weight in model.model.layers.parameters())
+    what = "The shipped checkpoint" if arguments.size == "tiny" else "Random weights"
     return (
-        f"Random weights, {arguments.dtype}: {config.language.num_layers} layers x {config.language.hidden_size} "
+        f"{what}, {arguments.dtype}: {config.language.num_layers} layers x {config.language.hidden_size} "
         f"({layers / 1e6:.0f} M), vision {config.vision.num_layers} x {config.vision.hidden_size} at "
         f"{config.vision.image_size} px; {config.tokens_per_image + 1} + {config.tokens_per_second + 1} positions a "
         f"second; on {arguments.device}."
