@@ -31,3 +31,36 @@ class NothingOfTheHost(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu":
                 raise RuntimeError(f"{function.name()} uses a tensor of the host")
         return result
+
+
+VIEWS = {
+    "_reshape_alias", "_unsafe_view", "alias", "as_strided", "chunk", "detach", "empty", "empty_like", "expand", "flatten",
+    "narrow", "new_empty", "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t",
+    "transpose", "unbind", "unflatten", "unsqueeze", "view",
+}  # fmt: skip
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations on the device; on a GPU each is at least one launch."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs, result))
+        on_device = any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves)
+        if on_device and function.overloadpacket.__name__ not in VIEWS:
+            self.names.append(function.overloadpacket.__name__)
+        return result
+
+
+def unseen(method):
+    """Runs a method outside of what watches."""
+
+    def call(self):
+        with torch.utils._python_dispatch._disable_current_modes():
+            return method(self)
+
+    return call

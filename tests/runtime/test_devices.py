@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from tests.golden.models import random_model, vocabulary
-from tests.runtime.devices import Apart
+from tests.runtime.devices import Apart, Launches, unseen
 from tests.runtime.test_recogniser import with_head
 from tests.runtime.test_session import make_event
 from vispeak_node.runtime.config import SessionConfig
+from vispeak_node.runtime.encoder_graphs import StaticEncoder
+from vispeak_node.runtime.graphs import StaticPass
 from vispeak_node.runtime.group import SessionGroup
 from vispeak_node.runtime.outputs import ReplyFinished, Score
 from vispeak_node.runtime.quantise import quantise
@@ -94,6 +96,22 @@ def test_a_silent_second_waits_once(monkeypatch, memory, waits):
     for kind in ("image", "sound"):
         session.push(make_event(kind, 90))
     assert counter.count - before == waits
+
+
+def test_a_silent_second_launches_little_beside_its_graphs(monkeypatch):
+    """With a pinned prompt that is turned and an event head; a launch costs the host about 5 us."""
+    session = Session(on_meta(), vocabulary(), config(threshold=10.0, graphs="static"))
+    Waits(monkeypatch)
+    for second in range(40):
+        for kind in ("image", "sound"):
+            session.push(make_event(kind, second))
+    for part in (StaticPass, StaticEncoder):
+        monkeypatch.setattr(part, "_compute", unseen(part._compute))
+    with Launches() as launches:
+        for kind in ("image", "sound"):
+            session.push(make_event(kind, 40))
+    assert len(launches.names) <= 50, launches.names
+    assert "index_copy_" in launches.names, "the prompt was turned"
 
 
 def test_the_device_refuses_what_a_gpu_would():

@@ -107,10 +107,11 @@ class RingCache:
         self._device = torch.device(device)
         self.scratch = budget.rows  # a row for what nobody reads: nothing is ever visible there
         capacity = (budget.rows // _ALIGNMENT + 1) * _ALIGNMENT
-        shape = (1, config.num_kv_heads, capacity, config.head_dim)
+        shape = (config.num_layers, config.num_kv_heads, capacity, config.head_dim)
         # zeros, not empty: a masked row has no weight, but 0 times NaN is NaN
-        self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
-        self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        self._keys_LKCE = torch.zeros(shape, dtype=dtype, device=device)  # one tensor: pins are turned in all at once
+        self._values_LKCE = torch.zeros_like(self._keys_LKCE)
+        self._keys, self._values = list(self._keys_LKCE[:, None]), list(self._values_LKCE[:, None])
         self._positions_C = torch.full((capacity,), _FREE, dtype=torch.long)  # on the host
         self.num_left = 0  # segments and replies that had to leave
         self.clear()
@@ -120,6 +121,7 @@ class RingCache:
         self._units: dict[Part, deque[Unit]] = {part: deque() for part in Part}
         self._free = list(range(self.budget.rows))  # a heap
         self._positions_C.fill_(_FREE)
+        self._pins_lie_well = True  # pinned units end just before the oldest position kept
         self._in_order = True  # rows 0..high-1 are all in use, in order of position
         self._high = 0  # rows that were ever in use
         self.next_position = start
@@ -134,7 +136,7 @@ class RingCache:
     @property
     def num_bytes(self) -> int:
         """Of keys and values; the same at any age."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in self._keys + self._values)
+        return self._keys_LKCE.nbytes + self._values_LKCE.nbytes
 
     @property
     def positions(self) -> Tensor:
@@ -173,6 +175,8 @@ class RingCache:
         plan = [(unit, count) for unit, count in plan if count]
         if evict:
             self._make_room(plan)
+        if not self._pins_lie_well:
+            self._move_pins()
         assert len(self._free) >= sum(count for _, count in plan), "a pass is larger than the budget"
         start, taken = self.next_position, []
         for unit, count in plan:
@@ -240,7 +244,7 @@ class RingCache:
         while len(self._free) < total and any(self._drop_oldest(part, busy) for part in (Part.WINDOW, Part.REPLY)):
             pass
         if self.num_left != left:
-            self._move_pins()
+            self._pins_lie_well = False
 
     @property
     def _num_held(self) -> int:
@@ -271,7 +275,7 @@ class RingCache:
         if unit.part is Part.WINDOW and unit in self._units[Part.PINNED]:
             self._units[Part.PINNED].remove(unit)
             self._release(unit)
-            self._move_pins()
+            self._pins_lie_well = False
 
     def _shorten(self, busy: list[Unit]) -> bool:
         """A reply that alone is too long loses its first position."""
@@ -302,7 +306,8 @@ class RingCache:
             heapq.heappush(self._free, row)
 
     def _move_pins(self) -> None:
-        """Rotates pinned keys so that they end just before the oldest position kept."""
+        """Rotates pinned keys so that they end just before the oldest position kept; before a pass, once."""
+        self._pins_lie_well = True
         others = [self._units[part][0].first for part in Part if part is not Part.PINNED and self._units[part]]
         end = min(others, default=self.next_position)
         start = end - self.count(Part.PINNED)
@@ -316,12 +321,11 @@ class RingCache:
         count, host_rows = len(unit.rows), torch.tensor(unit.rows)
         rows = send(host_rows, self._device)
         if unit.raw_LKTE is None:
-            stored = torch.stack([keys[0, :, rows].float() for keys in self._keys])
+            stored_LKTE = self._keys_LKCE.index_select(2, rows).float()
             cosines, sines = self._angles(unit.first, count)
-            unit.raw_LKTE = rotate(stored, (cosines, -sines))
+            unit.raw_LKTE = rotate(stored_LKTE, (cosines, -sines))
         turned_LKTE = rotate(unit.raw_LKTE, self._angles(first, count))
-        for keys, turned_KTE in zip(self._keys, turned_LKTE, strict=True):
-            keys[0, :, rows] = turned_KTE.to(keys.dtype)
+        self._keys_LKCE.index_copy_(2, rows, turned_LKTE.to(self._keys_LKCE.dtype))
         self._positions_C[host_rows] = torch.arange(first, first + count)
         unit.first = first
 
