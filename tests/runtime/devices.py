@@ -34,9 +34,9 @@ class NothingOfTheHost(TorchDispatchMode):
 
 
 VIEWS = {
-    "_reshape_alias", "_unsafe_view", "alias", "as_strided", "chunk", "detach", "empty", "empty_like", "expand", "flatten",
-    "narrow", "new_empty", "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t",
-    "transpose", "unbind", "unflatten", "unsqueeze", "view",
+    "_reshape_alias", "_unsafe_view", "alias", "as_strided", "chunk", "detach", "empty", "empty_like", "expand",
+    "flatten", "narrow", "new_empty", "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze",
+    "t", "transpose", "unbind", "unflatten", "unsqueeze", "view",
 }  # fmt: skip
 
 
