@@ -85,7 +85,8 @@ class StaticPass:
         host = torch.empty(0, dtype=self._model.dtype)
         angles = rotary_angles(self._model.config.language, start, count, host)
         fill(self._angles_2TE[:, padding:], torch.stack(angles))
-        self._embeds_1TD[:, :padding].zero_()
+        if padding:
+            self._embeds_1TD[:, :padding].zero_()
         self._embeds_1TD[0, padding:].copy_(request.embeds_TD)
 
     def _compute(self) -> Tensor:

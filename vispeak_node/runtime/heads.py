@@ -28,12 +28,12 @@ def read_heads(model: ViSpeakModel, requests: Sequence[HeadRequest]) -> list[Rea
     spoken = [request for request in requests if request.end_1D is not None]
     parts: list[Tensor] = []
     if scored:
-        parts.append(model.informative(torch.cat(scored)).float().sigmoid())
+        parts.append(model.informative(_joined(scored)).float().sigmoid())
     if known:
-        parts.append(model.events(torch.cat(known)).float().softmax(-1).flatten())
+        parts.append(model.events(_joined(known)).float().softmax(-1).flatten())
     if spoken:
         parts += _words(model, spoken)
-    values = iter(torch.cat(parts).tolist() if parts else [])
+    values = iter(_joined(parts).tolist() if parts else [])
     scores = _take(values, len(scored))
     shares = [tuple(_take(values, len(model.config.event_labels))) for _ in known]
     tokens, chances = _take(values, len(spoken)), list(values)
@@ -42,13 +42,18 @@ def read_heads(model: ViSpeakModel, requests: Sequence[HeadRequest]) -> list[Rea
 
 def _words(model: ViSpeakModel, requests: Sequence[HeadRequest]) -> list[Tensor]:
     """Tokens [N] and the probabilities of those whose probability is wanted."""
-    logits_NV = model.lm_head(torch.cat([request.end_1D for request in requests if request.end_1D is not None]))
+    logits_NV = model.lm_head(_joined([request.end_1D for request in requests if request.end_1D is not None]))
     tokens_N = logits_NV.argmax(-1)
     parts = [tokens_N.float()]
     if any(request.chance for request in requests):
         chances_N = logits_NV.float().softmax(-1).gather(-1, tokens_N[:, None])[:, 0]
         parts += [chances_N[index : index + 1] for index, request in enumerate(requests) if request.chance]
     return parts
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other; a single one as it is, which saves a launch for every word."""
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def _take(values: Iterator[float], count: int) -> list[float]:
