@@ -1,15 +1,10 @@
 """Fused layers: what torch's layers compute, over rings in every state; on a CPU through Triton's interpreter."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from tests.golden.models import random_model
+from tests.runtime.triton_interpreter import needs_triton, run_interpreted
 from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime import layer_kernels
@@ -20,10 +15,8 @@ from vispeak_node.runtime.quantise import quantise
 from vispeak_node.runtime.requests import PassRequest
 from vispeak_node.runtime.ring import Budget, Part, RingCache, Unit
 
-ROOT = Path(__file__).parents[2]
 LANGUAGE = LanguageConfig(512, 96, 80, 2, 6, 2)  # heads of 16, three queries to a key
 SHAPES = [LANGUAGE, LanguageConfig(512, 128, 80, 1, 4, 4), LanguageConfig(512, 64, 80, 1, 1, 1)]
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
@@ -88,10 +81,9 @@ def interpreted():
 @needs_triton
 def test_fused_layers_interpreted():
     """Blocks' edges, odd sizes, several pieces of the cache, some of which nobody sees; plain and quantised weights."""
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    program = "import torch\nfrom tests.runtime.test_layer_kernels import interpreted\n"
-    program += "with torch.inference_mode(): interpreted()"
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=300)
+    program = "import torch\nfrom tests.runtime import test_layer_kernels, test_merged_linear\n"
+    program += "with torch.inference_mode(): test_layer_kernels.interpreted(), test_merged_linear.interpreted()"
+    run_interpreted(program)
 
 
 def test_torch_is_the_way_where_kernels_do_not_run():

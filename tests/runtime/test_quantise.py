@@ -1,9 +1,5 @@
 """Quantised weights: small, close to what they were, one product whatever the kernel, the same decisions."""
 
-import importlib.util
-import os
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -14,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.golden.models import random_model
+from tests.runtime.triton_interpreter import needs_triton, run_interpreted
 from vispeak_node.commands.clip import Clip
 from vispeak_node.model.checkpoint import load_model
 from vispeak_node.model.config import AudioConfig, LanguageConfig, ModelConfig, VisionConfig
@@ -31,8 +28,7 @@ from vispeak_node.runtime.quantised_linear import (
 )
 from vispeak_node.runtime.session import Session
 
-ROOT = Path(__file__).parent.parent.parent
-TINY = ROOT / "models/vispeak-tiny"
+TINY = Path(__file__).parents[2] / "models/vispeak-tiny"
 MOST_ERROR = {"int8": 0.012, "int4": 0.11}  # of normally distributed weights, relative
 
 
@@ -268,11 +264,10 @@ for n, k, group in ((40, 256, 128), (48, 192, 64), (33, 96, 32)):
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@needs_triton
 def test_triton_kernels_interpreted():
     """The kernels' index arithmetic, on the CPU: edges of blocks, odd sizes, both halves of a byte."""
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    subprocess.run([sys.executable, "-c", INTERPRETED], check=True, env=environment, timeout=120)
+    run_interpreted(INTERPRETED)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -16,6 +16,7 @@ from torch import Tensor
 from vispeak_node.model.language import Layer, RMSNorm
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime import layer_kernels
+from vispeak_node.runtime.merged_linear import Product, merge
 from vispeak_node.runtime.ring import RingCache
 
 _OTHER_PROCESSORS = 8  # where Triton only interprets, on a CPU
@@ -31,10 +32,12 @@ class FusedLayers:
 
     def __init__(self, model: ViSpeakModel, ring: RingCache) -> None:
         self._layers = cast("list[Layer]", list(model.model.layers))
+        self._heads = [_heads_of(layer) for layer in self._layers]
+        self._gates = [_gate_of(layer) for layer in self._layers]
         self._norm: RMSNorm = model.model.norm
         self._ring = ring
         config = model.config.language
-        self._num_heads, self._num_kv_heads = config.num_heads, config.num_kv_heads
+        self._num_heads, self._head_dim = config.num_heads + 2 * config.num_kv_heads, config.head_dim
         cuda = model.device.type == "cuda"
         self._processors = (
             torch.cuda.get_device_properties(model.device).multi_processor_count if cuda else _OTHER_PROCESSORS
@@ -62,31 +65,30 @@ class FusedLayers:
         x_TD, delta_TD = embeds_TD, None
         for index, layer in enumerate(self._layers):
             x_TD, y_TD = _norm(layer.input_layernorm, x_TD, delta_TD)
-            attention, last = layer.self_attn, index == len(self._layers) - 1
-            key_TKE = self._heads(attention.k_proj(y_TD), self._num_kv_heads)
-            value_TKE = self._heads(attention.v_proj(y_TD), self._num_kv_heads)
-            if last:
-                x_TD, y_TD = x_TD[-wanted:], y_TD[-wanted:]
-            query_QHE = self._heads(attention.q_proj(y_TD), self._num_heads)
+            heads_TNE = self._heads[index](y_TD).view(-1, self._num_heads, self._head_dim)
+            if index == len(self._layers) - 1:
+                x_TD = x_TD[-wanted:]
             keys_1KCE, values_1KCE = self._ring.buffers(index)
-            query_QHE = layer_kernels.turn_and_store(
-                query_QHE, key_TKE, value_TKE, angles_2TE, rows_T, keys_1KCE[0], values_1KCE[0]
-            )
-            mixed_QD = layer_kernels.attend(
-                query_QHE, keys_1KCE[0], values_1KCE[0], positions_T[-len(query_QHE) :], positions_C, self._processors
-            )
-            x_TD, y_TD = _norm(layer.post_attention_layernorm, x_TD, attention.o_proj(mixed_QD))
-            mlp = layer.mlp
-            delta_TD = mlp.down_proj(layer_kernels.gate(mlp.gate_proj(y_TD), mlp.up_proj(y_TD)))
+            cache = keys_1KCE[0], values_1KCE[0]
+            query_QHE = layer_kernels.turn_and_store(heads_TNE, angles_2TE, rows_T, *cache, len(x_TD))
+            bounds_Q = positions_T[-len(x_TD) :]
+            mixed_QD = layer_kernels.attend(query_QHE, *cache, bounds_Q, positions_C, self._processors)
+            x_TD, y_TD = _norm(layer.post_attention_layernorm, x_TD, layer.self_attn.o_proj(mixed_QD))
+            delta_TD = layer.mlp.down_proj(layer_kernels.gate(self._gates[index](y_TD)))
         return _norm(self._norm, x_TD, delta_TD)[1]
-
-    @staticmethod
-    def _heads(x_TN: Tensor, count: int) -> Tensor:
-        return x_TN.contiguous().view(len(x_TN), count, -1)
 
 
 def _norm(norm: RMSNorm, x_TD: Tensor, delta_TD: Tensor | None) -> tuple[Tensor, Tensor]:
     return layer_kernels.add_norm(x_TD, delta_TD, norm.weight, norm.eps)
+
+
+def _heads_of(layer: Layer) -> Product:
+    attention = layer.self_attn
+    return merge([attention.q_proj, attention.k_proj, attention.v_proj])
+
+
+def _gate_of(layer: Layer) -> Product:
+    return merge([layer.mlp.gate_proj, layer.mlp.up_proj])
 
 
 def fused_layers(model: ViSpeakModel, ring: RingCache, kernels: str) -> FusedLayers | None:
@@ -97,6 +99,10 @@ def fused_layers(model: ViSpeakModel, ring: RingCache, kernels: str) -> FusedLay
         ring: of the stream.
         kernels: auto (where Triton's kernels run) or never.
     """
+    if model.device.type == "cuda":
+        # before any graph is captured, whichever way it goes: it would read on where the weights were
+        for layer in cast("list[Layer]", list(model.model.layers)):
+            _heads_of(layer), _gate_of(layer)
     if kernels == "never" or not layer_kernels.works(model.device, model.dtype, model.config.language):
         return None
     return FusedLayers(model, ring)

@@ -58,40 +58,43 @@ if triton is not None:
 
     @triton.jit
     def turn_kernel(  # type: ignore[no-untyped-def] # traced, not run
-        query_ptr, key_ptr, value_ptr, cosines_ptr, sines_ptr, rows_ptr, turned_ptr, keys_ptr, values_ptr,
+        heads_ptr, cosines_ptr, sines_ptr, rows_ptr, turned_ptr, keys_ptr, values_ptr,
         SKIPPED, C, H: tl.constexpr, K: tl.constexpr, E: tl.constexpr,
     ):  # fmt: skip
         """One head of one row: queries are turned, keys turned and stored in the cache, values stored.
 
-        query [Q, H, E], key and value [T, K, E], cosines and sines [T, E], rows [T] int64, turned as query, keys and
-        values [K, C, E]; SKIPPED rows have no query.
+        heads [T, H + 2K, E]: queries, keys, values; cosines and sines [T, E]; rows [T] int64; turned [Q, H, E]; keys
+        and values [K, C, E]. The first SKIPPED rows' queries are not wanted.
         """
         row, head = tl.program_id(0), tl.program_id(1)
-        half, left = tl.arange(0, E // 2), tl.arange(0, E // 2)
-        right = half + E // 2
+        left = tl.arange(0, E // 2)
+        right = left + E // 2
+        source = heads_ptr + (row.to(tl.int64) * (H + 2 * K) + head) * E
+        x_left, x_right = tl.load(source + left), tl.load(source + right)
         if head < H + K:
-            if head >= H or row >= SKIPPED:
-                source = query_ptr + ((row - SKIPPED) * H + head).to(tl.int64) * E
-                target = turned_ptr + ((row - SKIPPED) * H + head).to(tl.int64) * E
-                if head >= H:
-                    source = key_ptr + (row * K + head - H).to(tl.int64) * E
-                    target = keys_ptr + ((head - H).to(tl.int64) * C + tl.load(rows_ptr + row)) * E
-                x_left, x_right = tl.load(source + left), tl.load(source + right)
-                dtype = x_left.dtype
-                wide_left, wide_right = x_left.to(tl.float32), x_right.to(tl.float32)
-                cosine_left = tl.load(cosines_ptr + row * E + left).to(tl.float32)
-                cosine_right = tl.load(cosines_ptr + row * E + right).to(tl.float32)
-                sine_left = tl.load(sines_ptr + row * E + left).to(tl.float32)
-                sine_right = tl.load(sines_ptr + row * E + right).to(tl.float32)
-                first = (wide_left * cosine_left).to(dtype).to(tl.float32)
-                second = (wide_right * cosine_right).to(dtype).to(tl.float32)
-                tl.store(target + left, (first - (wide_right * sine_left).to(dtype).to(tl.float32)).to(dtype))
-                tl.store(target + right, (second + (wide_left * sine_right).to(dtype).to(tl.float32)).to(dtype))
+            dtype = x_left.dtype
+            wide_left, wide_right = x_left.to(tl.float32), x_right.to(tl.float32)
+            cosine_left = tl.load(cosines_ptr + row * E + left).to(tl.float32)
+            cosine_right = tl.load(cosines_ptr + row * E + right).to(tl.float32)
+            sine_left = tl.load(sines_ptr + row * E + left).to(tl.float32)
+            sine_right = tl.load(sines_ptr + row * E + right).to(tl.float32)
+            first = (wide_left * cosine_left).to(dtype).to(tl.float32)
+            second = (wide_right * cosine_right).to(dtype).to(tl.float32)
+            turned_left = (first - (wide_right * sine_left).to(dtype).to(tl.float32)).to(dtype)
+            turned_right = (second + (wide_left * sine_right).to(dtype).to(tl.float32)).to(dtype)
+            if head < H:
+                if row >= SKIPPED:
+                    query = turned_ptr + ((row - SKIPPED).to(tl.int64) * H + head) * E
+                    tl.store(query + left, turned_left)
+                    tl.store(query + right, turned_right)
+            else:
+                key = keys_ptr + ((head - H).to(tl.int64) * C + tl.load(rows_ptr + row)) * E
+                tl.store(key + left, turned_left)
+                tl.store(key + right, turned_right)
         else:
-            source = value_ptr + (row * K + head - H - K).to(tl.int64) * E
-            target = values_ptr + ((head - H - K).to(tl.int64) * C + tl.load(rows_ptr + row)) * E
-            tl.store(target + left, tl.load(source + left))
-            tl.store(target + right, tl.load(source + right))
+            value = values_ptr + ((head - H - K).to(tl.int64) * C + tl.load(rows_ptr + row)) * E
+            tl.store(value + left, x_left)
+            tl.store(value + right, x_right)
 
     @triton.jit
     def attend_kernel(  # type: ignore[no-untyped-def] # traced, not run
@@ -155,14 +158,14 @@ if triton is not None:
         tl.store(y_ptr + place + width, y.to(y_ptr.dtype.element_ty))
 
     @triton.jit
-    def gate_kernel(gate_ptr, up_ptr, y_ptr, COUNT, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # traced, not run
-        """silu(gate) * up."""
+    def gate_kernel(x_ptr, y_ptr, COUNT, N, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # traced, not run
+        """silu of a row's first half times its second; x [T, 2N], y [T, N]."""
         places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-        inside = places < COUNT
-        gate = tl.load(gate_ptr + places, mask=inside, other=0.0)
+        inside, sources = places < COUNT, places // N * 2 * N + places % N
+        gate = tl.load(x_ptr + sources, mask=inside, other=0.0)
         wide = gate.to(tl.float32)
         wide = (wide / (1.0 + tl.exp(-wide))).to(gate.dtype).to(tl.float32)
-        up = tl.load(up_ptr + places, mask=inside, other=0.0).to(tl.float32)
+        up = tl.load(x_ptr + sources + N, mask=inside, other=0.0).to(tl.float32)
         tl.store(y_ptr + places, (wide * up).to(gate.dtype), mask=inside)
 
 
@@ -181,20 +184,24 @@ def add_norm(x_TD: Tensor, delta_TD: Tensor | None, weight_D: Tensor, eps: float
 
 
 def turn_and_store(
-    query_QHE: Tensor,
-    key_TKE: Tensor,
-    value_TKE: Tensor,
-    angles_2TE: Tensor,
-    rows_T: Tensor,
-    keys_KCE: Tensor,
-    values_KCE: Tensor,
+    heads_TNE: Tensor, angles_2TE: Tensor, rows_T: Tensor, keys_KCE: Tensor, values_KCE: Tensor, wanted: int
 ) -> Tensor:
-    """Queries turned to their positions, [Q, H, E]; keys, turned, and values go to these rows of the cache."""
-    (T, K, E), (Q, H), C = key_TKE.shape, query_QHE.shape[:2], keys_KCE.shape[1]
-    turned_QHE = torch.empty_like(query_QHE)
-    turn_kernel[(T, H + 2 * K)](
-        query_QHE, key_TKE, value_TKE, angles_2TE[0], angles_2TE[1], rows_T, turned_QHE, keys_KCE, values_KCE,
-        T - Q, C, H, K, E, num_warps=1,
+    """Queries of the last rows turned to their positions, [wanted, H, E]; keys, turned, and values go to the cache.
+
+    Args:
+        heads_TNE: of each row queries, keys and values, contiguous, N = H + 2K.
+        angles_2TE: cosines and sines of the rows' positions.
+        rows_T: of the cache.
+        keys_KCE: of the cache.
+        values_KCE: likewise.
+        wanted: rows.
+    """
+    (T, N, E), (K, C) = heads_TNE.shape, keys_KCE.shape[:2]
+    H = N - 2 * K
+    turned_QHE = heads_TNE.new_empty(wanted, H, E)
+    turn_kernel[(T, N)](
+        heads_TNE, angles_2TE[0], angles_2TE[1], rows_T, turned_QHE, keys_KCE, values_KCE, T - wanted, C, H, K, E,
+        num_warps=1,
     )  # fmt: skip
     return turned_QHE
 
@@ -235,11 +242,12 @@ def attend(
     return y_QN
 
 
-def gate(gate_TN: Tensor, up_TN: Tensor) -> Tensor:
-    """silu(gate) * up, both contiguous."""
-    y_TN = torch.empty_like(gate_TN)
+def gate(x_TN: Tensor) -> Tensor:
+    """silu of the first half of each row times the second, [T, N/2]; x contiguous."""
+    T, N = x_TN.shape
+    y_TN = x_TN.new_empty(T, N // 2)
     block = 1024
-    gate_kernel[(triton.cdiv(y_TN.numel(), block),)](gate_TN, up_TN, y_TN, y_TN.numel(), block, num_warps=4)
+    gate_kernel[(triton.cdiv(y_TN.numel(), block),)](x_TN, y_TN, y_TN.numel(), N // 2, block, num_warps=4)
     return y_TN
 
 
@@ -269,7 +277,8 @@ def agrees(device: torch.device, dtype: torch.dtype, config: LanguageConfig, row
         return torch.randn(*shape, dtype=dtype, device=device, generator=generator)
 
     x_TD, delta_TD, weight_D = draw(rows, D), draw(rows, D), draw(D)
-    query, key, value, angles = draw(rows, H, E), draw(rows, K, E), draw(rows, K, E), draw(2, rows, E)
+    heads, angles, wanted_rows = draw(rows, H + 2 * K, E), draw(2, rows, E), max(1, rows - 1)
+    query, key, value = heads.split([H, K, K], dim=1)
     keys, values = draw(1, K, C, E), draw(1, K, C, E)
     rows_T = torch.randperm(C, device=device, generator=generator)[:rows]
     positions_C = torch.randint(0, 1000, (C,), device=device, generator=generator)
@@ -281,13 +290,15 @@ def agrees(device: torch.device, dtype: torch.dtype, config: LanguageConfig, row
     wanted_keys, wanted_values = keys.clone(), values.clone()
     wanted_keys[0, :, rows_T] = rotate(key.transpose(0, 1), (angles[0], angles[1]))
     wanted_values[0, :, rows_T] = value.transpose(0, 1)
-    turned = rotate(query.transpose(0, 1), (angles[0], angles[1]))
-    mask_TC = positions_C[None] <= bounds_T[:, None]
+    turned = rotate(query.transpose(0, 1), (angles[0], angles[1]))[:, -wanted_rows:]
+    mask_TC = positions_C[None] <= bounds_T[-wanted_rows:, None]
     mixed = torch_attend(turned[None], wanted_keys, wanted_values, mask_TC)[0].transpose(0, 1).flatten(1)
     wanted = [x_TD + delta_TD, norm(x_TD + delta_TD), turned.transpose(0, 1), wanted_keys, wanted_values, mixed]
     wanted.append(functional.silu(x_TD) * delta_TD)
+    bounds_T = bounds_T[-wanted_rows:]
 
     found = [*add_norm(x_TD, delta_TD, weight_D, 1e-6)]
-    found.append(turn_and_store(query, key, value, angles, rows_T, keys[0], values[0]))
-    found += [keys, values, attend(found[-1], keys[0], values[0], bounds_T, positions_C, 64), gate(x_TD, delta_TD)]
+    found.append(turn_and_store(heads, angles, rows_T, keys[0], values[0], wanted_rows))
+    found += [keys, values, attend(found[-1], keys[0], values[0], bounds_T, positions_C, 64)]
+    found.append(gate(torch.cat([x_TD, delta_TD], dim=1)))
     return all(((a - b).norm() < 0.01 * b.norm()).item() for a, b in zip(found, wanted, strict=True))

@@ -79,7 +79,7 @@ class Int8Linear(QuantisedLinear):
 
     def __init__(self, linear: nn.Linear, triton: bool = False) -> None:
         super().__init__(linear)
-        self._triton = triton
+        self.by_triton = triton
         weight_NK = linear.weight.detach()
         codes_NK = torch.empty(weight_NK.shape, dtype=torch.int8, device=weight_NK.device)
         # rounded to the model's type first: the codes then fit the scale that multiplies them
@@ -96,7 +96,7 @@ class Int8Linear(QuantisedLinear):
         return self.codes_NK.to(self.weight.dtype) * self.scales_N[:, None]
 
     def _multiply(self, x_RK: Tensor) -> Tensor:
-        if self._triton and len(x_RK) <= weight_kernels.MOST_ROWS:
+        if self.by_triton and len(x_RK) <= weight_kernels.MOST_ROWS:
             return weight_kernels.multiply_int8(x_RK, self.codes_NK, self.scales_N)
         if x_RK.device.type == "cpu" and x_RK.dtype == torch.bfloat16 and len(x_RK) <= _MOST_KERNEL_ROWS:
             return torch._weight_int8pack_mm(x_RK, self.codes_NK, self.scales_N)
