@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from vispeak_node.model.config import ModelConfig
 from vispeak_node.model.tokens import Vocabulary
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.model.weight_files import Shape, Source, headers, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -28,22 +29,6 @@ VISION_PREFIX = "model.vision_tower.vision_tower."
 AUDIO_PREFIX = "model.audio_encoder."
 _HEAD = "informative_head."
 _EVENT_HEAD = "event_head."
-_MAX_JSON_BYTES = 16 * 2**20
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-# written by some tools, never read by the model: positions are computed
-_IGNORED_SUFFIXES = ("rotary_emb.inv_freq", "num_batches_tracked")
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where one tensor lies."""
-
-    file: Path
-    name: str  # its name in that file
-    shape: Shape
-    dtype: str  # safetensors' spelling: F16, BF16, F32, ...
 
 
 @dataclass
@@ -103,7 +88,7 @@ def inspect_checkpoint(
     """
     folder = Path(folder)
     raw = _read_config(folder)
-    sources = dict(_headers(folder))
+    sources = dict(headers(folder))
     notes = _add_towers(sources, raw, folder, vision_folder, audio_folder)
     config = _reconcile(ModelConfig.from_dict(_with_defaults(raw, sources)), sources)
     report = CheckpointReport(folder, config, sources, notes=notes)
@@ -250,57 +235,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder}: not a checkpoint: config.json is missing")
-    return _read_json(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_JSON_BYTES:
-        raise ValueError(f"{path}: larger than {_MAX_JSON_BYTES} bytes")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected an object at the top")
-    return value
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = _read_json(index).get("weight_map")
-        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise ValueError(f"{index}: weight_map must map tensor names to file names")
-        files = []
-        for name in sorted(set(names.values())):
-            if Path(name).name != name:
-                raise ValueError(f"{index}: {name!r} is not a plain file name")
-            if not (folder / name).is_file():
-                raise ValueError(f"{folder}: the shard {name} is missing")
-            files.append(folder / name)
-        return files
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickles = [path.name for path in folder.iterdir() if path.suffix in _PICKLES]
-        if pickles:
-            raise ValueError(
-                f"{folder}: only safetensors are loaded, found {', '.join(sorted(pickles)[:3])}; "
-                f"rewrite with `vispeak checkpoint --convert {folder / pickles[0]} OUT.safetensors`"
-            )
-        raise ValueError(f"{folder}: not a checkpoint: no .safetensors file")
-    return files
-
-
-def _headers(folder: Path) -> Iterator[tuple[str, Source]]:
-    for file in _weight_files(folder):
-        try:
-            with safe_open(file, framework="pt", device="cpu") as shard:
-                for name in shard.keys():  # noqa: SIM118 - not a mapping
-                    if not name.endswith(_IGNORED_SUFFIXES):
-                        piece = shard.get_slice(name)
-                        yield name, Source(file, name, tuple(piece.get_shape()), str(piece.get_dtype()))
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{file}: damaged or truncated, or no safetensors file: {error}") from error
+    return read_json(path)
 
 
 def _add_towers(
@@ -327,7 +262,7 @@ def _add_towers(
             continue
         if not place.is_dir():
             raise ValueError(f"{place}: no such folder")
-        for name, source in _headers(place):
+        for name, source in headers(place):
             full = name if name.startswith(prefix) else prefix + name.removeprefix("vision_model.")
             sources[full] = source
         notes.append(f"{prefix}* from {place}")
