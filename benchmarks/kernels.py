@@ -1,6 +1,6 @@
 """Where the time of a silent frame and of a spoken word goes, kernel by kernel.
 
-    python benchmarks/kernels.py [--most 15] [--graphs off] [--size full] [--write [FILE.md]]
+    python benchmarks/kernels.py [--most 15] [--graphs never] [--size full] [--write [FILE.md]]
 
 Random weights, torch's profiler. On CUDA these are the GPU's kernels, graphs included; on a CPU torch's operators.
 """
@@ -48,7 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_size(parser)
     parser.add_argument("--most", type=int, default=15, help="rows of a table")
-    parser.add_argument("--graphs", choices=("auto", "static", "off"), default="auto")
+    parser.add_argument("--graphs", choices=("auto", "static", "never"), default="auto")
     parser.add_argument("--kernels", choices=("auto", "never"), default="auto")
     parser.add_argument("--context", type=int, help="cached positions (default: 4700 on CUDA, 390 on a CPU)")
     add_write(parser)

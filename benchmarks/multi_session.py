@@ -45,7 +45,7 @@ def batched(model: ViSpeakModel, count: int, context: int) -> Callable[[], None]
     if importlib.util.find_spec(GROUP) is None:
         return None
     group = importlib.import_module(GROUP).SessionGroup(
-        model, vocabulary(), SessionConfig(threshold=SILENT, recognition="off")
+        model, vocabulary(), SessionConfig(threshold=SILENT, recognition="never")
     )
     streams = {f"camera {number}": Seconds() for number in range(count)}
     for key in streams:

@@ -38,7 +38,7 @@ CPU_WAYS = {"plain": {}, "static": {"graphs": "static"}}
 WAYS = {  # through the layers, on CUDA
     "graphs, kernels": {},
     "graphs, torch's layers": {"kernels": "never"},
-    "no graphs": {"graphs": "off"},
+    "no graphs": {"graphs": "never"},
 }
 ALONE = "the language model alone, "
 NAMES = {
@@ -54,7 +54,7 @@ CHUNK = 512  # positions that fill the published arm's cache at once
 
 def open_session(model: ViSpeakModel, context: int, stream: Seconds, **settings: object) -> Session:
     """A session that has read at least so many positions, or as many as it keeps."""
-    config = SessionConfig(recognition="off", **{"threshold": SILENT, **settings})  # type: ignore[arg-type]
+    config = SessionConfig(recognition="never", **{"threshold": SILENT, **settings})  # type: ignore[arg-type]
     session = Session(model, vocabulary(), config)
     while session.num_positions < context and not session.num_left:
         for event in stream.next():

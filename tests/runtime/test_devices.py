@@ -52,9 +52,9 @@ def config(**settings):
     return SessionConfig(**{**{name: getattr(CONFIG, name) for name in CONFIG.__dataclass_fields__}, **settings})
 
 
-@pytest.mark.parametrize("graphs", ["off", "static"])
+@pytest.mark.parametrize("graphs", ["never", "static"])
 @pytest.mark.parametrize("memory", ["none", "window", "pyramid"])
-@pytest.mark.parametrize(("recognition", "weights"), [("auto", ""), ("options", "int8"), ("off", "int4")])
+@pytest.mark.parametrize(("recognition", "weights"), [("auto", ""), ("options", "int8"), ("never", "int4")])
 def test_host_and_device_are_kept_apart(monkeypatch, graphs, memory, recognition, weights):
     """Through silence, replies, questions, remembered frames and a context that is made anew."""
     session = Session(on_meta(weights), vocabulary(), config(graphs=graphs, memory=memory, recognition=recognition))

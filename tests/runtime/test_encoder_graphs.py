@@ -29,7 +29,7 @@ def make_inputs(model, part, number, count=1):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_static_encoders_equal_plain_ones(model, part):
-    plain, static = torch_encoder(model, part, "off"), torch_encoder(model, part, "static")
+    plain, static = torch_encoder(model, part, "never"), torch_encoder(model, part, "static")
     assert isinstance(static, StaticEncoder) and not isinstance(plain, StaticEncoder)
     with torch.inference_mode():
         kept = [(static.run(inputs), plain.run(inputs)) for inputs in (make_inputs(model, part, i) for i in range(3))]
@@ -44,7 +44,7 @@ def test_sound_of_another_length_runs_plainly(model):
     static = torch_encoder(model, "audio", "static")
     longer = torch.from_numpy(fbank(recipe.waveform(2, 1), model.config.audio))[None]
     with torch.inference_mode():
-        (found,), (wanted,) = static.run(longer), torch_encoder(model, "audio", "off").run(longer)
+        (found,), (wanted,) = static.run(longer), torch_encoder(model, "audio", "never").run(longer)
     assert torch.equal(found, wanted) and found.shape[1] > model.config.tokens_per_second
 
 
@@ -64,7 +64,7 @@ def test_encoders_can_be_captured(part):
 @pytest.mark.parametrize("part", PARTS)
 def test_graphs_equal_the_encoders_they_were_captured_from(part):
     model = random_model().to("cuda")
-    plain, graphed = torch_encoder(model, part, "off"), torch_encoder(model, part, "auto")
+    plain, graphed = torch_encoder(model, part, "never"), torch_encoder(model, part, "auto")
     assert isinstance(graphed, GraphedEncoder)
     with torch.inference_mode():
         for number in range(3):

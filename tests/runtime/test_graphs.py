@@ -125,7 +125,7 @@ def test_passes_can_be_captured(size):
 @given(
     kinds=st.lists(st.sampled_from(["image", "image", "image", "sound", "text"]), min_size=4, max_size=30),
     ahead=st.sampled_from([0, 3, 64]),
-    recognition=st.sampled_from(["off", "options"]),
+    recognition=st.sampled_from(["never", "options"]),
     memory=st.sampled_from(["none", "pyramid"]),
 )
 def test_a_session_says_the_same_by_static_passes(model, kinds, ahead, recognition, memory):
@@ -136,7 +136,7 @@ def test_a_session_says_the_same_by_static_passes(model, kinds, ahead, recogniti
     )  # fmt: skip
     events = [make_event(kind, second) for second, kind in enumerate(kinds)]
     static = run_session(model, config, events)
-    assert_alike(static, run_session(model, dataclasses.replace(config, graphs="off"), events))
+    assert_alike(static, run_session(model, dataclasses.replace(config, graphs="never"), events))
 
 
 def test_static_passes_are_used(model, monkeypatch):
@@ -144,7 +144,7 @@ def test_static_passes_are_used(model, monkeypatch):
     sizes = []
     run = StaticPass.run
     monkeypatch.setattr(StaticPass, "run", lambda self, request: sizes.append(self.size) or run(self, request))
-    config = SessionConfig(threshold=0.2, refractory=0.0, graphs="static", recognition="off", speak_ahead=5)
+    config = SessionConfig(threshold=0.2, refractory=0.0, graphs="static", recognition="never", speak_ahead=5)
     outputs = run_session(model, config, [make_event(kind, s) for s, kind in enumerate(["image", "sound"] * 4)])
     assert any(isinstance(output, ReplyFinished) for output in outputs)
     assert {1, 16} <= set(sizes) <= {*SIZES, model.config.tokens_per_image + 1}
@@ -169,7 +169,7 @@ class Waits:
         return call
 
 
-@pytest.mark.parametrize("graphs", ["static", "off"])
+@pytest.mark.parametrize("graphs", ["static", "never"])
 @pytest.mark.parametrize("question_pending", [False, True])
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_silent_segment_waits_once(model, monkeypatch, graphs, question_pending, labelled):
@@ -205,7 +205,7 @@ def test_graphs_equal_the_passes_they_were_captured_from(model):
     on_gpu = random_model().to("cuda")
     on_gpu.load_state_dict(model.state_dict())
     outputs = [
-        run_session(on_gpu, dataclasses.replace(config, graphs=way), events) for way in ("auto", "static", "off")
+        run_session(on_gpu, dataclasses.replace(config, graphs=way), events) for way in ("auto", "static", "never")
     ]
     assert_alike(outputs[0], outputs[1])
     assert_alike(outputs[1], outputs[2])

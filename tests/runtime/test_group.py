@@ -27,7 +27,7 @@ def event_of(kind, second, camera):
 @given(
     rounds=st.lists(st.lists(KINDS, min_size=3, max_size=3), min_size=1, max_size=7),
     ahead=st.sampled_from([0, 3, 40]),
-    recognition=st.sampled_from(["off", "options"]),
+    recognition=st.sampled_from(["never", "options"]),
     small=st.booleans(),
 )
 def test_each_session_says_what_it_says_alone(model, rounds, ahead, recognition, small):
@@ -88,7 +88,7 @@ def test_silent_sessions_take_one_pass_together(model, count):
 
 
 def test_speaking_sessions_choose_their_words_together(model):
-    config = SessionConfig(threshold=0.2, refractory=0.0, recognition="off", max_reply_tokens=10, speak_ahead=40)
+    config = SessionConfig(threshold=0.2, refractory=0.0, recognition="never", max_reply_tokens=10, speak_ahead=40)
     group = SessionGroup(model, vocabulary(), config)
     for camera in range(3):
         group.join(camera)

@@ -287,7 +287,7 @@ def test_below_the_window_a_memory_changes_nothing(model, kinds):
 @given(
     kinds=st.lists(st.sampled_from(["image", "image", "image", "sound", "text"]), min_size=30, max_size=60),
     ahead=st.sampled_from([0, 3, 64]),
-    recognition=st.sampled_from(["off", "options"]),
+    recognition=st.sampled_from(["never", "options"]),
     memory=st.sampled_from(["none", "pyramid"]),
 )
 def test_any_stream_stays_within_a_small_context(model, kinds, ahead, recognition, memory):

@@ -38,7 +38,7 @@ def test_asking_for_the_kind_changes_nothing_else(model, kinds, ahead):
     events = [make_event(kind, second) for second, kind in enumerate(kinds)]
     config = SessionConfig(threshold=0.6, refractory=0.0, speak_ahead=ahead, max_reply_tokens=12)
     asked = run_session(model, dataclasses.replace(config, recognition="options"), events)
-    plain = run_session(model, dataclasses.replace(config, recognition="off"), events)
+    plain = run_session(model, dataclasses.replace(config, recognition="never"), events)
     assert summary(asked) == summary(plain)
     known = {label for label, _ in OPTIONS}
     for output in asked:

@@ -231,7 +231,7 @@ def test_a_standing_question_outlives_the_pictures_around_it(model):
 def test_the_language_model_may_itself_begin_words_about_a_picture(model, answered):
     """While a question waits, or within a reply; not again before the refractory time is over."""
     vocab, word = vocabulary(), vocabulary().encode("Hello")[0]
-    session = Session(model, vocab, SessionConfig(threshold=99, recognition="off", speak_ahead=0, refractory=3.0))
+    session = Session(model, vocab, SessionConfig(threshold=99, recognition="never", speak_ahead=0, refractory=3.0))
     wanted = vocab.answer_text if answered else vocab.pad
     handle = model.lm_head.register_forward_hook(lambda _module, _inputs, logits: prefer(logits, wanted))
     outputs = session.push(TextEvent(0, "What is in the video?"))

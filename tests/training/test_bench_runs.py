@@ -44,7 +44,7 @@ def test_earlier_reply_stands_beside_the_question_and_what_follows():
     position = prompt_rows(words, "vispeak") + image_rows(model.config) + text_rows(words, "What is this?")
     ids = reply_ids(words, "It is a person. " * 20)  # longer than the past: cut
     session = Session(
-        model, words, SessionConfig(speak_ahead=0, first_score_is_zero=False, recognition="off", threshold=9.0)
+        model, words, SessionConfig(speak_ahead=0, first_score_is_zero=False, recognition="never", threshold=9.0)
     )
     outputs = prefill_with_reply(session, events, position, ids)
     (score,) = [output for output in outputs if isinstance(output, Score)]

@@ -47,7 +47,7 @@ class Backends:
     audio: Backend
 
     @classmethod
-    def torch(cls, model: ViSpeakModel, graphs: str = "off") -> Backends:
+    def torch(cls, model: ViSpeakModel, graphs: str = "never") -> Backends:
         """The model's own layers; `graphs` as `torch_encoder` has it."""
         return cls(torch_encoder(model, "vision", graphs), torch_encoder(model, "audio", graphs))
 
@@ -68,7 +68,7 @@ def choose_backends(
     engines: str | Path = "",
     vision: str = "auto",
     audio: str = "auto",
-    graphs: str = "off",
+    graphs: str = "never",
 ) -> Backends:
     """The back ends that were asked for, or with `auto` the best that are there.
 

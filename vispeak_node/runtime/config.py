@@ -30,7 +30,7 @@ class SessionConfig:
     visual_interruption: bool = True  # whether a new trigger cuts the reply under way
     duplicate_window: float = 0.0  # s in which the same words again are marked as duplicate; 0 is never
     voice_questions: bool = False  # whether the model may answer questions that it hears
-    recognition: str = "auto"  # kind of event: auto (event head, else options), options (ask the model), or off
+    recognition: str = "auto"  # kind of event: auto (event head, else options), options (ask the model), or never
     answer_timeout: float = 30.0  # s that a typed question waits for its answer to begin
     speak_ahead: int = 64  # reply tokens spoken per event without waiting for the next one; 0 waits, as published
     finish_padding: int = 128  # positions added for a reply that is under way when the stream ends
@@ -45,7 +45,7 @@ class SessionConfig:
     engines: str = ""  # folder of exported encoders (vispeak-export); empty for none
     vision_backend: str = "auto"  # what runs the vision encoder: auto, torch, onnx or tensorrt
     audio_backend: str = "auto"  # what runs the audio encoder: likewise
-    graphs: str = "auto"  # passes as CUDA graphs: auto (on a GPU), static (the same passes, not captured), or off
+    graphs: str = "auto"  # passes as CUDA graphs: auto (on a GPU), static (the same passes, not captured), or never
     kernels: str = "auto"  # those passes by Triton's kernels: auto (where they run) or never
     overlap: str = "auto"  # the next event's encoder beside the language model: auto (on a GPU), always, or never
 
@@ -54,14 +54,14 @@ class SessionConfig:
             raise ValueError(f"system_prompt {self.system_prompt!r} is unknown; use one of {', '.join(SYSTEM_PROMPTS)}")
         if self.score_events not in ("image", "all"):
             raise ValueError(f"score_events {self.score_events!r} is unknown; use image or all")
-        if self.recognition not in ("auto", "options", "off"):
-            raise ValueError(f"recognition {self.recognition!r} is unknown; use auto, options or off")
+        if self.recognition not in ("auto", "options", "never"):
+            raise ValueError(f"recognition {self.recognition!r} is unknown; use auto, options or never")
         if self.prefill_order not in ("trained", "reference"):
             raise ValueError(f"prefill_order {self.prefill_order!r} is unknown; use trained or reference")
         if self.memory not in ("none", "window", "pyramid"):
             raise ValueError(f"memory {self.memory!r} is unknown; use none, window or pyramid")
-        if self.graphs not in ("auto", "static", "off"):
-            raise ValueError(f"graphs {self.graphs!r} is unknown; use auto, static or off")
+        if self.graphs not in ("auto", "static", "never"):
+            raise ValueError(f"graphs {self.graphs!r} is unknown; use auto, static or never")
         if self.kernels not in ("auto", "never"):
             raise ValueError(f"kernels {self.kernels!r} is unknown; use auto or never")
         if self.overlap not in ("auto", "always", "never"):

@@ -79,10 +79,10 @@ def torch_encoder(model: ViSpeakModel, part: str, graphs: str) -> TorchVision | 
     Args:
         model: from `load_model`.
         part: vision or audio.
-        graphs: as for `graphs.static_passes`: auto (graphs on a GPU), static (not captured) or off.
+        graphs: as for `graphs.static_passes`: auto (graphs on a GPU), static (not captured) or never.
     """
     backend = TorchVision(model) if part == "vision" else TorchAudio(model)
-    if graphs == "off" or (graphs == "auto" and model.device.type != "cuda"):
+    if graphs == "never" or (graphs == "auto" and model.device.type != "cuda"):
         return backend
     inputs = _frame(model) if part == "vision" else _second(model)
     with torch.inference_mode():

@@ -168,10 +168,10 @@ def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str, kernels: st
     Args:
         model: from `load_model`.
         ring: of the stream.
-        graphs: auto (graphs on a GPU, plain passes elsewhere), static (the same passes, not captured), or off.
+        graphs: auto (graphs on a GPU, plain passes elsewhere), static (the same passes, not captured), or never.
         kernels: see `fused_layers`.
     """
-    if graphs == "off" or (graphs == "auto" and model.device.type != "cuda"):
+    if graphs == "never" or (graphs == "auto" and model.device.type != "cuda"):
         return None
     config = model.config
     frame, sound = config.tokens_per_image + 1, config.tokens_per_second + 1

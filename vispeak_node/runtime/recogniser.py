@@ -47,7 +47,7 @@ class Recogniser:
     Args:
         model: with an event head or without.
         vocabulary: of the checkpoint.
-        method: `auto` takes the head where there is one and nothing else; `options` asks the model; `off` never tells.
+        method: `auto` takes the head where there is one and nothing else; `options` asks the model; `never` tells none.
 
     Raises:
         ValueError: the checkpoint cannot do what is asked.
@@ -62,7 +62,7 @@ class Recogniser:
             if method == "options":
                 raise ValueError("this checkpoint's tokenizer has no token for each of the letters A to H")
             self.by_options = False
-        self.by_options = self.by_options and method != "off"
+        self.by_options = self.by_options and method != "never"
         listed = "\n".join(f"{letter}. {text}" for letter, (_, text) in zip(_LETTERS, OPTIONS, strict=True))
         question = f"What is happening now?\n{listed}\n\nThe best option is:"
         self._question = [*vocabulary.encode_user_text(question), vocabulary.segment_end]

@@ -74,7 +74,7 @@ class SessionAnswerer:
             threshold=self.config.threshold,
             prefill_order=self.config.prefill_order,
             # asking the model for each reply would cost more than the reply; a head costs nothing
-            recognition="off" if model.event_head is None else "auto",
+            recognition="never" if model.event_head is None else "auto",
         )
 
     def __call__(self, item: Item, video: Path) -> Record:
