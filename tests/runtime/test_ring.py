@@ -5,7 +5,7 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.golden.models import random_model
@@ -162,6 +162,7 @@ def test_a_fork_leaves_no_trace_after_a_wrap(model):
 
 
 @settings(max_examples=60, deadline=None)
+@example([("reply", 1), *[("segment", 12)] * 2, ("held", 12), ("segment", 1), ("segment", 12), ("more", 3)])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["segment", "held", "reply", "more", "fork", "unhold"]), st.integers(1, 12)),

@@ -182,8 +182,10 @@ class RingCache:
         for unit, count in plan:
             units = self._units[unit.part]
             if not units or units[-1] is not unit:
-                unit.first, unit.rows = self.next_position, []
+                unit.rows = []
                 units.append(unit)
+            if not unit.rows:
+                unit.first = self.next_position
             rows = [heapq.heappop(self._free) for _ in range(count)]
             unit.rows += rows
             taken += rows
@@ -241,6 +243,9 @@ class RingCache:
         for part in (Part.WINDOW, Part.REPLY, Part.TEMPORARY):
             while self._units[part] and self._units[part][0].first < first and self._drop_oldest(part, busy):
                 pass
+        replies = self._units[Part.REPLY]
+        while replies and replies[0].rows and replies[0].first < first and self._shorten(busy, least=0):
+            pass  # one that goes on after a long while
         while len(self._free) < total and any(self._drop_oldest(part, busy) for part in (Part.WINDOW, Part.REPLY)):
             pass
         if self.num_left != left:
@@ -277,16 +282,17 @@ class RingCache:
             self._release(unit)
             self._pins_lie_well = False
 
-    def _shorten(self, busy: list[Unit]) -> bool:
-        """A reply that alone is too long loses its first position."""
+    def _shorten(self, busy: list[Unit], least: int = 1) -> bool:
+        """A reply that alone is too long, or reaches too far back, loses its first position."""
         units = self._units[Part.REPLY]
-        if not units or len(units[0].rows) < 2:
+        if not units or len(units[0].rows) <= least:
             return False
         unit = units[0]
         assert unit in busy
         self._free_rows(unit.rows[:1])
         del unit.rows[0]
-        unit.first += 1
+        if unit.rows:
+            unit.first = int(self._positions_C[unit.rows[0]])
         self.num_left += 1
         return True
 
