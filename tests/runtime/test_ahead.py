@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +49,20 @@ def test_whatever_is_expected_the_outputs_are_the_same(model, kinds, expected):
     (replies, scores), (own_replies, own_scores) = summary(wanted), summary(found)
     assert own_replies == replies and [score[0] for score in own_scores] == [score[0] for score in scores]
     np.testing.assert_allclose([score[1:] for score in own_scores], [score[1:] for score in scores], atol=1e-5)
+
+
+def test_a_session_that_is_dropped_is_gone(model):
+    """Without waiting for the collector of cycles: on a GPU its encoders' graphs hold memory."""
+    session = Session(model, vocabulary(), replace(LIVELY, overlap="always", graphs="static"))
+    session.push(image_event(0), image_event(1))
+    session.push(image_event(1))
+    gone = weakref.ref(session.backends.vision)
+    gc.disable()
+    try:
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 class GatedVision:

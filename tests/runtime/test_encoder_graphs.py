@@ -1,5 +1,8 @@
 """Encoders over inputs that stay where they are: the same results, and nothing in them that cannot be captured."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +41,33 @@ def test_static_encoders_equal_plain_ones(model, part):
         assert not torch.equal(kept[0][0][0], kept[1][0][0])
         batch = make_inputs(model, part, 7, count=3)
         assert all(torch.equal(a, b) for a, b in zip(static.run(batch), plain.run(batch), strict=True))
+
+
+def test_threads_do_not_get_each_others_frames(model, monkeypatch):
+    """One session's thread encodes ahead while another session uses the same encoder."""
+    static, plain = torch_encoder(model, "vision", "static"), torch_encoder(model, "vision", "never")
+    frames, within = [make_inputs(model, "vision", number) for number in range(2)], threading.Event()
+    compute = static._compute
+
+    def slow():
+        within.set()
+        waited.wait(0.2)  # long enough for the other one to write over the input, if it could
+        return compute()
+
+    waited = threading.Event()
+    monkeypatch.setattr(static, "_compute", slow)
+
+    def encode(number):
+        with torch.inference_mode():
+            return static.run(frames[number])
+
+    with ThreadPoolExecutor(2) as pool, torch.inference_mode():
+        first = pool.submit(encode, 0)
+        assert within.wait(10)
+        second = pool.submit(encode, 1)
+        found = [first.result(), second.result()]
+        for frame, outputs in zip(frames, found, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(outputs, plain.run(frame), strict=True))
 
 
 def test_sound_of_another_length_runs_plainly(model):

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from tests.runtime.likeness import assert_alike
 from tests.runtime.test_recogniser import with_head
 from tests.runtime.test_ring import model as steep_model
 from tests.runtime.test_session import image_event, make_event, model, prefer, run_session
+from vispeak_node.runtime import graphs as graphs_module
 from vispeak_node.runtime.config import SessionConfig
-from vispeak_node.runtime.graphs import SIZES, StaticPass, StaticPasses
+from vispeak_node.runtime.graphs import SIZES, StaticPass, StaticPasses, static_passes
 from vispeak_node.runtime.outputs import ReplyFinished
 from vispeak_node.runtime.passes import run_alone
 from vispeak_node.runtime.requests import PassRequest
@@ -151,6 +153,23 @@ def test_static_passes_are_used(model, monkeypatch):
     sizes.clear()
     run_session(model, SessionConfig(threshold=0.2), [image_event(s) for s in range(4)])
     assert not sizes, "auto is the plain pass where there is no GPU"
+
+
+@pytest.mark.parametrize(("broken", "found"), [((), "kernels"), (("kernels",), "torch"), (("kernels", "torch"), None)])
+def test_what_cannot_be_captured_is_done_without(model, monkeypatch, caplog, broken, found):
+    """Kernels that fail cost the kernels; a capture that fails costs the graphs."""
+
+    def captured(_model, _ring, _sizes, fused):
+        name = "torch" if fused is None else "kernels"
+        if name in broken:
+            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+        return [SimpleNamespace(size=1, name=name)]
+
+    monkeypatch.setattr(graphs_module, "fused_layers", lambda *_: "fused")
+    monkeypatch.setattr(graphs_module, "_captured", captured)
+    passes = static_passes(SimpleNamespace(device=torch.device("cuda"), config=model.config), None, "auto")
+    assert (passes and passes._passes[0].name) == found
+    assert len(caplog.records) == len(broken)
 
 
 class Waits:

@@ -42,6 +42,14 @@ def test_nothing_is_stored_twice():
     torch.testing.assert_close(again(x), side_by_side(linears, x))
 
 
+def test_a_model_may_be_trained_after_a_session():
+    linears = [linear.requires_grad_() for linear in make_linears()]
+    with torch.inference_mode():
+        merge(linears)
+    side_by_side(linears, torch.randn(2, 64)).sum().backward()
+    assert all(linear.weight.grad is not None for linear in linears)
+
+
 def test_a_model_saves_and_counts_its_own_layers():
     linears = nn.ModuleList(make_linears())
     wanted = {name: tensor.clone() for name, tensor in linears.state_dict().items()}
@@ -73,6 +81,8 @@ def interpreted():
         assert (merged(x) - torch.cat(before, dim=-1)).abs().max() < 1e-3
         for linear, wanted in zip(linears, before, strict=True):
             assert torch.equal(linear(x), wanted)
-        name = "codes_NK" if isinstance(linears[0], Int8Linear) else "codes"
-        storages = {getattr(linear, name).untyped_storage().data_ptr() for linear in linears}
-        assert len(storages) == 1 and torch.equal(merge(linears)(x), merged(x))
+        for name in ["codes_NK"] if isinstance(linears[0], Int8Linear) else ["codes", "scales_GN2"]:
+            places = {getattr(linear, name).untyped_storage().data_ptr() for linear in linears}
+            assert torch.equal(merge(linears)(x), merged(x))
+            again = {getattr(linear, name).untyped_storage().data_ptr() for linear in linears}
+            assert len(places) == 1 and again == places

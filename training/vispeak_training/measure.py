@@ -57,7 +57,8 @@ def measure(
         config: of the sessions.
         session_type: what watches.
     """
-    config = config or SessionConfig()
+    # a session for every clip: capturing graphs would cost more than they save
+    config = replace(config or SessionConfig(), graphs="never")
     done: Counter[str] = Counter()
     for clip in tqdm(clips, desc="measuring", disable=None):
         subtask = _subtask(clip)
@@ -98,7 +99,7 @@ def questions_answered(model: ViSpeakModel, vocabulary: Vocabulary, clips: list[
             continue
         part = SampledClip(*(column[: middle + 1] for column in _columns(clip)))
         question = (float(clip.times[middle]) + 1e-6, HELD_OUT_QUESTIONS[middle % len(HELD_OUT_QUESTIONS)])
-        session = Session(model, vocabulary)
+        session = Session(model, vocabulary, SessionConfig(graphs="never"))
         outputs = [output for event in events_of(part, question) for output in session.push(event)] + session.finish()
         replies = [output for output in outputs if isinstance(output, ReplyFinished)]
         texts = [reply.text for reply in replies if reply.trigger is not Trigger.VISUAL]

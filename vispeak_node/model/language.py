@@ -201,7 +201,7 @@ def rotary_angles(config: LanguageConfig, start: int, count: int, like: Tensor) 
     positions = torch.arange(start, start + count, dtype=torch.float64, device="cpu")
     angles = torch.outer(positions, frequencies)
     angles = torch.cat([angles, angles], dim=-1)
-    # nobody waits for the copy; the host's side of it is taken at once
+    # the device is not waited for; the host's side of the copy is taken at once
     cosines, sines = (part.to(like.device, like.dtype, non_blocking=True) for part in (angles.cos(), angles.sin()))
     return cosines, sines
 

@@ -50,6 +50,9 @@ class Ahead:
         if begun is None:
             return None
         expected, future = begun
+        if future.exception() is not None and self._stream is not None:
+            # what it had launched may still read the encoders' memory
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
         if expected is not event and future.exception() is not None:
             return None  # nobody asks any more
         segment, done = future.result()

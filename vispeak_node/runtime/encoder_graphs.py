@@ -7,6 +7,7 @@ another length, run as they come.
 from __future__ import annotations
 
 import logging
+import threading
 
 import numpy as np
 import torch
@@ -14,16 +15,17 @@ from torch import Tensor
 
 from vispeak_node.model.fbank import SAMPLE_RATE, fbank
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.capture import capture, opening
 from vispeak_node.runtime.torch_backend import TorchAudio, TorchVision
 from vispeak_node.runtime.transfer import fill
 
 logger = logging.getLogger(__name__)
 
-_WARM_UPS = 3  # runs before a capture
-
 
 class StaticEncoder:
     """A torch back end over an input that stays where it is; implements `backends.Backend`.
+
+    Several threads may use it, such as a session's and the one that encodes ahead for another.
 
     Args:
         backend: runs it, and every other shape.
@@ -33,14 +35,22 @@ class StaticEncoder:
     def __init__(self, backend: TorchVision | TorchAudio, inputs: Tensor) -> None:
         self.name = backend.name
         self._backend, self._inputs = backend, inputs
+        self._turn = threading.Lock()
+        self._done: torch.cuda.Event | None = None  # when the device has copied the last results
 
     def run(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """See `backends.Backend`."""
         if inputs.shape != self._inputs.shape:
             return self._backend.run(inputs)
-        fill(self._inputs, inputs)
-        # copies: the next run writes its results to the same places
-        return tuple(output.clone() for output in self._compute())
+        with self._turn:
+            if self._done is not None:
+                torch.cuda.current_stream(self._inputs.device).wait_event(self._done)
+            fill(self._inputs, inputs)
+            # copies: the next run writes its results to the same places
+            outputs = tuple(output.clone() for output in self._compute())
+            if self._inputs.is_cuda:
+                self._done = torch.cuda.current_stream(self._inputs.device).record_event()
+        return outputs
 
     def _compute(self) -> tuple[Tensor, ...]:
         return self._backend.run(self._inputs)
@@ -57,16 +67,8 @@ class GraphedEncoder(StaticEncoder):
         super().__init__(backend, inputs)
         self.name = f"{backend.name}, CUDA graph"
         with torch.cuda.device(inputs.device):
-            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-            stream.wait_stream(current)
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UPS):
-                    super()._compute()
-            current.wait_stream(stream)
-            self._graph = torch.cuda.CUDAGraph()
-            # other threads may use the GPU meanwhile, for another camera
-            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._outputs = super()._compute()
+            pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        self._graph, self._outputs = capture(super()._compute, inputs.device, pool, stream)
 
     def _compute(self) -> tuple[Tensor, ...]:
         self._graph.replay()
@@ -85,7 +87,7 @@ def torch_encoder(model: ViSpeakModel, part: str, graphs: str) -> TorchVision | 
     if graphs == "never" or (graphs == "auto" and model.device.type != "cuda"):
         return backend
     inputs = _frame(model) if part == "vision" else _second(model)
-    with torch.inference_mode():
+    with torch.inference_mode(), opening:
         if graphs == "static":
             return StaticEncoder(backend, inputs.clone())
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -64,7 +66,7 @@ class SegmentEncoder:
         self._vocabulary = vocabulary
         self._max_query_tokens = max_query_tokens
         self._end_1D = self.embed([vocabulary.segment_end])
-        self._ahead = Ahead(lambda event: drive(model, self._alone(event)), model.device) if overlap else None
+        self._ahead = Ahead(_without_hold(model, self._alone), model.device) if overlap else None
 
     def embed(self, ids: list[int]) -> Tensor:
         """Token ids to embeddings [T, D]."""
@@ -131,3 +133,16 @@ class SegmentEncoder:
         if len(ids) > self._max_query_tokens:
             raise ValueError(f"the question has {len(ids)} tokens, at most {self._max_query_tokens} are read")
         return self.embed(ids)
+
+
+def _without_hold(model: ViSpeakModel, alone: Callable[[Event], Steps[Segment]]) -> Callable[[Event], Segment]:
+    """Does an event's steps; whoever keeps this does not keep the encoder, whose graphs hold memory."""
+    weak = weakref.WeakMethod(alone)
+
+    def encode(event: Event) -> Segment:
+        method = weak()
+        if method is None:
+            raise RuntimeError("the session is gone")
+        return drive(model, method(event))
+
+    return encode

@@ -62,6 +62,18 @@ class FusedLayers:
             positions_C: of the buffers' rows, those of the pass included.
             wanted: rows.
         """
+        with torch.cuda.device_of(embeds_TD):  # Triton launches on the current device
+            return self._through(embeds_TD, angles_2TE, rows_T, positions_T, positions_C, wanted)
+
+    def _through(
+        self,
+        embeds_TD: Tensor,
+        angles_2TE: Tensor,
+        rows_T: Tensor,
+        positions_T: Tensor,
+        positions_C: Tensor,
+        wanted: int,
+    ) -> Tensor:
         x_TD, delta_TD = embeds_TD, None
         for index, layer in enumerate(self._layers):
             x_TD, y_TD = _norm(layer.input_layernorm, x_TD, delta_TD)
@@ -102,7 +114,10 @@ def fused_layers(model: ViSpeakModel, ring: RingCache, kernels: str) -> FusedLay
     if model.device.type == "cuda":
         # before any graph is captured, whichever way it goes: it would read on where the weights were
         for layer in cast("list[Layer]", list(model.model.layers)):
+            before = layer.mlp.up_proj.weight.data_ptr()
             _heads_of(layer), _gate_of(layer)
+            if layer.mlp.up_proj.weight.data_ptr() != before:
+                torch.cuda.empty_cache()  # what the next layer's weights are too large for
     if kernels == "never" or not layer_kernels.works(model.device, model.dtype, model.config.language):
         return None
     return FusedLayers(model, ring)

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from vispeak_node.model.language import Stretch, rotary_angles
 from vispeak_node.model.vispeak import ViSpeakModel
+from vispeak_node.runtime.capture import capture, opening
 from vispeak_node.runtime.fused_layers import FusedLayers, fused_layers
+from vispeak_node.runtime.layer_kernels import KERNEL_ERRORS
 from vispeak_node.runtime.passes import forward_packed, run_alone
 from vispeak_node.runtime.requests import PassRequest
 from vispeak_node.runtime.ring import RingCache
@@ -29,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 SIZES = (1, 16, 64, 65, 72, 78, 80, 128)  # rows for which a pass may be made
 _MOST_WANTED = 2  # a decision looks at the last two rows of a segment
-_WARM_UPS = 3  # passes before a capture, as torch's documentation has it: libraries and kernels set themselves up
 
 
 class StaticPass:
@@ -122,16 +123,8 @@ class GraphedPass(StaticPass):
         stream: torch.cuda.Stream,
     ) -> None:
         super().__init__(model, ring, size, fused)
-        current = torch.cuda.current_stream(model.device)
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):  # every row is padding yet
-                super()._compute()
-        current.wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        # other threads may use the GPU meanwhile, for another camera
-        with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            self._hidden_QD = super()._compute()
+        # every row is padding yet
+        self._graph, self._hidden_QD = capture(super()._compute, model.device, pool, stream)
 
     def _compute(self) -> Tensor:
         self._graph.replay()
@@ -177,15 +170,17 @@ def static_passes(model: ViSpeakModel, ring: RingCache, graphs: str, kernels: st
     frame, sound = config.tokens_per_image + 1, config.tokens_per_second + 1
     lengths = [1] + [rows + end for rows in (frame, sound, sound + frame) for end in (0, 1)]
     sizes = sorted({next((size for size in SIZES if size >= length), length) for length in lengths})
-    with torch.inference_mode():
+    with torch.inference_mode(), opening:
         fused = fused_layers(model, ring, kernels)
         if graphs == "static":
             return StaticPasses(model, [StaticPass(model, ring, size, fused) for size in sizes])
-        try:
-            return StaticPasses(model, _captured(model, ring, sizes, fused))
-        except RuntimeError as error:
-            logger.warning("no CUDA graphs, the session reads by plain passes: %s", str(error).splitlines()[0])
-            return None
+        for way in [fused, None] if fused is not None else [None]:
+            try:
+                return StaticPasses(model, _captured(model, ring, sizes, way))
+            except KERNEL_ERRORS as error:
+                name = "kernels" if way is not None else "CUDA graphs"
+                logger.warning("no %s, the session reads without: %s", name, str(error).splitlines()[0])
+    return None
 
 
 def _captured(

@@ -34,6 +34,11 @@ except ImportError:  # torch's wheels for Linux on NVIDIA bring it; those for CP
 
 logger = logging.getLogger(__name__)
 
+# what compiling or running a kernel may raise
+KERNEL_ERRORS: tuple[type[Exception], ...] = (ImportError, OSError, RuntimeError, subprocess.SubprocessError)
+if triton is not None:
+    KERNEL_ERRORS = (*KERNEL_ERRORS, triton.errors.TritonError)
+
 _LEAST_PIECE = 128  # rows of the cache: less is not worth putting together
 _WAVES = 1.5  # blocks of attention for each processor
 
@@ -222,7 +227,8 @@ def attend(
     (Q, H, E), (K, C) = query_QHE.shape, keys_KCE.shape[:2]
     shared = H // K
     R = Q * shared
-    block_r = 16 if R <= 16 else 32 if R <= 32 else 64
+    # float32 takes twice the registers
+    block_r = 16 if R <= 16 or query_QHE.element_size() == 4 else 32 if R <= 32 else 64
     blocks = triton.cdiv(R, block_r)
     pieces = max(1, min(int(_WAVES * processors / (blocks * K)), C // _LEAST_PIECE))
     block_c = 64 if query_QHE.element_size() == 2 else 32
@@ -258,7 +264,7 @@ def works(device: torch.device, dtype: torch.dtype, config: LanguageConfig) -> b
     try:
         with torch.cuda.device(device):
             return all(agrees(device, dtype, config, rows) for rows in (1, 78))
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError, triton.errors.TritonError) as error:
+    except KERNEL_ERRORS as error:
         logger.warning("Triton's kernels do not run here, layers are slower: %s", str(error).splitlines()[0])
         return False
 

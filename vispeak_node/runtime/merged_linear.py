@@ -77,8 +77,7 @@ def merge(linears: Sequence[nn.Module]) -> Product:
         return _Int8(_together(linears, "codes_NK"), scales_N, bias_N)
     groups = {linear.group for linear in linears if isinstance(linear, Int4Linear) and linear.kernel == "triton"}
     if all(isinstance(linear, Int4Linear) and linear.kernel == "triton" for linear in linears) and len(groups) == 1:
-        scales_GN2 = torch.cat([cast(Int4Linear, linear).scales_GN2 for linear in linears], dim=1)
-        return _Int4(_together(linears, "codes"), scales_GN2, groups.pop(), bias_N)
+        return _Int4(_together(linears, "codes"), _together(linears, "scales_GN2", 1), groups.pop(), bias_N)
     return _Apart(tuple(linears))
 
 
@@ -94,26 +93,30 @@ def _biases(linears: Sequence[nn.Module]) -> Tensor | None:
     ).detach()
 
 
-def _together(linears: Sequence[nn.Module], name: str) -> Tensor:
+def _together(linears: Sequence[nn.Module], name: str, dim: int = 0) -> Tensor:
     """One tensor of all layers' rows, of which each layer's own tensor is a part from here on."""
     tensors = [cast(Tensor, getattr(linear, name)).detach() for linear in linears]
-    if not _follow_each_other(tensors):
-        whole = torch.cat(tensors)
-        parts = whole.split([len(tensor) for tensor in tensors])
-        for linear, part in zip(linears, parts, strict=True):
-            parameter = isinstance(getattr(linear, name), nn.Parameter)
-            setattr(linear, name, nn.Parameter(part, requires_grad=False) if parameter else part)
-        return whole
-    first = tensors[0]
-    return first.as_strided((sum(map(len, tensors)), *first.shape[1:]), first.stride())
+    sizes = [tensor.shape[dim] for tensor in tensors]
+    if _follow_each_other(tensors, dim):  # laid together before, for another session on these weights
+        shape = (*tensors[0].shape[:dim], sum(sizes), *tensors[0].shape[dim + 1 :])
+        return tensors[0].as_strided(shape, tensors[0].stride())
+    with torch.inference_mode(False), torch.no_grad():  # a model may be trained on after a session
+        whole = torch.cat(tensors, dim)
+        for linear, part in zip(linears, whole.split(sizes, dim), strict=True):
+            old = getattr(linear, name)
+            setattr(linear, name, nn.Parameter(part, old.requires_grad) if isinstance(old, nn.Parameter) else part)
+    return whole
 
 
-def _follow_each_other(tensors: Sequence[Tensor]) -> bool:
-    """Whether they were laid together before, for another session on these weights."""
-    end = tensors[0].data_ptr()
+def _follow_each_other(tensors: Sequence[Tensor], dim: int) -> bool:
+    """Whether they are neighbouring parts of one tensor."""
+    first, end = tensors[0], tensors[0].storage_offset()
+    width = sum(tensor.shape[dim] for tensor in tensors)
+    if dim and first.stride(dim - 1) != width * first.stride(dim):
+        return False
     for tensor in tensors:
-        same = tensor.untyped_storage().data_ptr() == tensors[0].untyped_storage().data_ptr()
-        if not same or not tensor.is_contiguous() or tensor.data_ptr() != end:
+        same = tensor.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not same or tensor.stride() != first.stride() or tensor.storage_offset() != end:
             return False
-        end += tensor.nbytes
+        end += tensor.shape[dim] * tensor.stride(dim)
     return True

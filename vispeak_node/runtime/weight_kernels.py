@@ -53,9 +53,10 @@ if triton is not None:
 
     @triton.jit
     def int4_kernel(  # type: ignore[no-untyped-def] # traced, not run
-        x_ptr, codes_ptr, scales_ptr, y_ptr, R, N, K, GROUP: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr
+        x_ptr, codes_ptr, scales_ptr, y_ptr, R, N, K, STRIDE,
+        GROUP: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
     ):  # fmt: skip
-        """As above; codes [N, G, GROUP/2] uint8 as `quantised_linear.pack` makes them, scales [G, N, 2]."""
+        """As above; codes [N, G, GROUP/2] uint8 as `quantised_linear.pack` makes them, scales [G, N, 2] with STRIDE."""
         HALF: tl.constexpr = GROUP // 2
         columns = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
         rows = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
@@ -71,7 +72,7 @@ if triton is not None:
             high = ((codes >> 4).to(tl.int8) - 8).to(first.dtype)
             products = tl.dot(second, tl.trans(high), tl.dot(first, tl.trans(low)))
             totals = tl.sum(first.to(tl.float32), 1) + tl.sum(second.to(tl.float32), 1)
-            scale_ptrs = scales_ptr + (group * N + columns) * 2
+            scale_ptrs = scales_ptr + group * STRIDE + columns * 2
             scales = tl.load(scale_ptrs, mask=columns < N, other=0.0).to(tl.float32)
             middles = tl.load(scale_ptrs + 1, mask=columns < N, other=0.0).to(tl.float32)
             sums += products * scales[None, :] + totals[:, None] * middles[None, :]
@@ -86,32 +87,25 @@ def multiply_int8(x_RK: Tensor, codes_NK: Tensor, scales_N: Tensor) -> Tensor:
     block_r, block_n, warps, stages = _blocks(R, N)
     grid = triton.cdiv(N, block_n), triton.cdiv(R, block_r)
     block_k = 256 if block_r == 16 else 64
-    int8_kernel[grid](
-        x_RK.contiguous(),
-        codes_NK,
-        scales_N,
-        y_RN,
-        R,
-        N,
-        K,
-        block_r,
-        block_n,
-        block_k,
-        num_warps=warps,
-        num_stages=stages,
-    )
+    with torch.cuda.device_of(x_RK):  # Triton launches on the current device
+        int8_kernel[grid](
+            x_RK.contiguous(), codes_NK, scales_N, y_RN, R, N, K, block_r, block_n, block_k,
+            num_warps=warps, num_stages=stages,
+        )  # fmt: skip
     return y_RN
 
 
 def multiply_int4(x_RK: Tensor, codes: Tensor, scales_GN2: Tensor, group: int) -> Tensor:
-    """x [R, K] bfloat16 or float16, codes [N, G, group/2] uint8, scales [G, N, 2]: [R, N] in the type of x."""
+    """x [R, K] bfloat16 or float16, codes [N, G, group/2] uint8, scales [G, N, 2] or a part of wider ones: [R, N]."""
     (R, K), N = x_RK.shape, len(codes)
     y_RN = x_RK.new_empty(R, N)
     block_r, block_n, warps, stages = _blocks(R, N)
     grid = triton.cdiv(N, block_n), triton.cdiv(R, block_r)
-    int4_kernel[grid](
-        x_RK.contiguous(), codes, scales_GN2, y_RN, R, N, K, group, block_r, block_n, num_warps=warps, num_stages=stages
-    )
+    with torch.cuda.device_of(x_RK):
+        int4_kernel[grid](
+            x_RK.contiguous(), codes, scales_GN2, y_RN, R, N, K, scales_GN2.stride(0), group, block_r, block_n,
+            num_warps=warps, num_stages=stages,
+        )  # fmt: skip
     return y_RN
 
 

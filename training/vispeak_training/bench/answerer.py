@@ -75,6 +75,7 @@ class SessionAnswerer:
             prefill_order=self.config.prefill_order,
             # asking the model for each reply would cost more than the reply; a head costs nothing
             recognition="never" if model.event_head is None else "auto",
+            graphs="never",  # a session for every clip: captures would cost more than they save
         )
 
     def __call__(self, item: Item, video: Path) -> Record:
