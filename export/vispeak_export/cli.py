@@ -95,6 +95,8 @@ def _run(args: argparse.Namespace) -> int:
     clip = args.clip or (model / "demo.mp4" if (model / "demo.mp4").is_file() else None)
     optional = {name: getattr(args, name) for name in ("precision", "toolkit", "calibration") if hasattr(args, name)}
     config = ExportConfig(model, args.out, max_batch=args.max_batch, num_inputs=args.inputs, clip=clip, **optional)
+    if args.step == "all":
+        _check_builder(args.toolkit)
     code = 0
     for part in _PARTS if args.part == "all" else (args.part,):
         for step, export in (("onnx", export_onnx), ("engine", export_engine)):
@@ -104,6 +106,20 @@ def _run(args: argparse.Namespace) -> int:
             if code:
                 break  # no engine is built from a graph that is wrong
     return code
+
+
+def _check_builder(toolkit: str) -> None:
+    """Refuses before the work begins what would end half way.
+
+    Raises:
+        ValueError: no engine could be built here.
+    """
+    from vispeak_export.engine import choose_toolkit  # noqa: PLC0415
+
+    try:
+        choose_toolkit(toolkit)
+    except ValueError as error:
+        raise ValueError(f"{error}. `vispeak-export onnx` writes the graphs alone") from error
 
 
 def _report(sidecar: object, out: Path) -> int:

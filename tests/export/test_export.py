@@ -77,6 +77,7 @@ def test_a_failed_validation_is_1_and_builds_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vispeak_export.validation.LEAST_COSINE", {"fp32": 2.0, "fp16": 2.0})
+    monkeypatch.setattr(engine, "choose_toolkit", lambda _: None)  # whatever is installed here
     words = ["all", "--out", str(tmp_path), "--part", "audio", "--inputs", "2"]
     assert main(words) == 1
     (line,) = capsys.readouterr().out.splitlines()
@@ -91,6 +92,8 @@ def test_what_is_missing_is_named(
     monkeypatch.setattr(engine, "is_installed", lambda _: False)
     line = refuse(capsys, "engine", "--model", default_model_dir(), "--out", exported())
     assert "pip install tensorrt-rtx" in line and "pip install tensorrt " in line
+    line = refuse(capsys, "all", "--out", tmp_path / "half")
+    assert "`vispeak-export onnx` writes the graphs alone" in line and not (tmp_path / "half").exists()
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     assert "vispeak_node[export]" in refuse(capsys, "onnx", "--out", tmp_path)
 

@@ -23,7 +23,7 @@ from vispeak_node.cli import main
 from vispeak_node.commands import demo
 from vispeak_node.ros import camera, microphone
 from vispeak_node.ros.images import decompress, to_rgb
-from vispeak_node.ros.listen import known_topics
+from vispeak_node.ros.listen import kind_of, known_topics
 from vispeak_node.ros.messages import AudioDataStamped, AudioInfo, CompressedImage, Image
 from vispeak_node.ros.sound import check_info, to_samples
 from vispeak_node.stream.items import FrameItem, SoundItem
@@ -237,6 +237,13 @@ def test_the_list_of_inputs(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
     assert main(["microphone", "--list"]) == 0
     assert capsys.readouterr().out == "  1  USB Microphone\n"
+
+
+def test_a_camera_before_a_topic_leaves_its_type_known():
+    usual = known_topics()["/vispeak/response"].kind
+    assert kind_of("/front/vispeak/response", None) is kind_of("vispeak/response", None) is usual
+    with pytest.raises(ValueError, match="add --type"):
+        kind_of("/front/other/response", None)
 
 
 @pytest.mark.parametrize("argv", [["--list"], ["--device", "x"], []])

@@ -83,6 +83,19 @@ def test_what_cannot_be_taken_up_is_kept_aside(tmp_path, caplog):
     assert str(path) in caplog.text
 
 
+def test_files_that_were_refused_are_not_written_over(tmp_path):
+    """Trying other settings twice must not cost what the first file held; their number is bounded."""
+    path, kept = tmp_path / "memory.safetensors", []
+    for number in range(7):
+        path.write_bytes(b"no snapshot %d" % number)
+        FileKeeper(session(), path, 1.0).begin()
+        kept = sorted(file.read_bytes() for file in tmp_path.iterdir())
+        assert len(kept) == min(number + 1, 5)
+        if number < 5:
+            assert kept == [b"no snapshot %d" % earlier for earlier in range(number + 1)]
+    assert b"no snapshot 6" in kept
+
+
 def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, caplog):
     keeper = FileKeeper(session(), tmp_path / "missing" / "memory.safetensors", 1.0)
     for _ in range(3):

@@ -267,7 +267,7 @@ def test_a_timed_item_is_what_a_plain_session_does(split):
         (["--judge", "openai"], "VISPEAK_JUDGE_URL is not set"),
         (["--videos", "/nowhere"], "2 of 2 videos missing"),
         (["--plot", "bars.txt"], "ends in .png"),
-        (["--device", "nonsense"], "--device nonsense"),
+        (["--device", "nonsense"], "device nonsense is unknown; use cpu, cuda"),
     ],
 )
 def test_bad_input_is_one_line(split, tmp_path, capsys, monkeypatch, words, message):

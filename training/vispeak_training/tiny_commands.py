@@ -87,7 +87,7 @@ def _rendered(arguments: argparse.Namespace, count: int, size: int, kind: str, q
     if not path.is_file():
         error = render_backend_error()
         if error:
-            raise ValueError(f"nothing can be rendered here ({error}); install mujoco and a GL library such as libegl1")
+            raise ValueError(f"nothing can be rendered here ({error}): pip install 'vispeak_node[theatre]' and libegl1")
         if kind == "frames":
             render_frames(count, size, folder, photos=photos)
         elif quiet:

@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     _check_questions(duration, args.ask)
     from vispeak_node.runtime.loading import load_session  # noqa: PLC0415 - after cheap checks of the arguments
 
-    device, dtype = parse_device(args.device), parse_dtype(args.dtype)
-    session = load_session(args.model or default_model_dir(), config, device, dtype, args.weights or "")
+    dtype = parse_dtype(args.dtype)
+    session = load_session(args.model or default_model_dir(), config, args.device, dtype, args.weights or "")
     timeline = Timeline(args.file.name, session.config.threshold, questions=args.ask)
     write = write_json if args.json else write_reply
     with tqdm(total=duration, unit="s", disable=None, file=sys.stderr, bar_format=_BAR) as bar:
@@ -92,21 +92,6 @@ def parse_question(text: str) -> tuple[float, str]:
     if not colon or not words.strip() or not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f'expected TIME:TEXT such as 3.2:"What is this?", not {text!r}')
     return value, words.strip()
-
-
-def parse_device(name: str) -> str:
-    """A device that exists.
-
-    Raises:
-        ValueError: torch does not know it, or this machine does not have it.
-    """
-    import torch  # noqa: PLC0415 - after cheap checks of the arguments
-
-    try:
-        torch.empty(1, device=torch.device(name)).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
-    return name
 
 
 def parse_dtype(name: str | None) -> torch.dtype | None:

@@ -131,9 +131,10 @@ def load_model(
         audio_folder: see `inspect_checkpoint`.
 
     Raises:
-        ValueError: the folder is no checkpoint that could run; the message names what is wrong.
+        ValueError: the folder is no checkpoint that could run, or there is no such device; the message names what is
+            wrong.
     """
-    device = torch.device(device)
+    device = usable_device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     report = inspect_checkpoint(folder, vision_folder, audio_folder)
     if not report.ok:
@@ -155,6 +156,23 @@ def load_model(
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file}: damaged or truncated: {error}") from error
     return model.eval().requires_grad_(False)
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """A device that exists here.
+
+    Raises:
+        ValueError: torch does not know it, or this machine does not have it.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name} is unknown; use cpu, cuda, cuda:1, ...") from error
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name}: {str(error).splitlines()[0]}") from error
+    return device
 
 
 def save_checkpoint(

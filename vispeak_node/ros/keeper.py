@@ -8,6 +8,8 @@ from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
+_MOST_REFUSED = 5  # files that were refused and are kept
+
 
 class Keeper(Protocol):
     """What the assistant needs; all of it is called from the thread that pushes."""
@@ -62,8 +64,16 @@ class FileKeeper:
             restore_snapshot(self._session, self._path)  # type: ignore[arg-type]
             logger.info("going on from %s", self._path)
         except ValueError as error:
-            logger.error("%s; the node begins anew and keeps that file as .refused", error)
-            self._path.replace(self._path.with_name(self._path.name + ".refused"))
+            aside = self._aside()
+            logger.error("%s; the node begins anew and keeps that file as %s", error, aside.name)
+            self._path.replace(aside)
+
+    def _aside(self) -> Path:
+        """A name for a file that was refused: one that is free, or that of the oldest of several."""
+        names = [".refused", *(f".refused-{number}" for number in range(2, _MOST_REFUSED + 1))]
+        files = [self._path.with_name(self._path.name + name) for name in names]
+        free = [file for file in files if not file.exists()]
+        return free[0] if free else min(files, key=lambda file: file.stat().st_mtime)
 
     def look(self, now: float) -> None:
         """Writes the file if the last time is long enough ago."""

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints messages; 0 when the count is reached or none was asked for, 1 when time ran out before."""
-    kind = _kind(args.topic, args.type)
+    kind = kind_of(args.topic, args.type)
     if threading.current_thread() is threading.main_thread():
         # a shell starts what runs in the background with SIGINT ignored
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,9 +61,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if args.count and count < args.count else 0
 
 
-def _kind(topic: str, type_name: str | None) -> type[Message]:
+def kind_of(topic: str, type_name: str | None) -> type[Message]:
+    """The type of a topic's messages: the one that is named, else that of the node's topic, of whichever camera.
+
+    Raises:
+        ValueError: it is not known.
+    """
     if type_name is None:
-        known = known_topics().get(topic)
+        # a camera's topics have its name before them
+        known = next((known for name, known in known_topics().items() if f"/{topic}".endswith(name)), None)
         if known is None:
             raise ValueError(f"{topic}: its type is not known; add --type, one of {', '.join(BY_NAME)}")
         return known.kind

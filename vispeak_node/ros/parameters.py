@@ -123,6 +123,8 @@ def read_parameters(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is missing, no parameter file, or holds an unknown name or a value of another type.
     """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     try:
         text = path.read_text(encoding="utf-8") if path.stat().st_size <= _MAX_FILE else ""
         sections = YAML(typ="safe", pure=True).load(text)

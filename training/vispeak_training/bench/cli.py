@@ -86,12 +86,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from vispeak_node.model.tokens import Vocabulary  # noqa: PLC0415
     from vispeak_training.bench.answerer import AnswerConfig, SessionAnswerer  # noqa: PLC0415
 
-    try:
-        device = str(torch.empty(1, device=torch.device(arguments.device)).device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"--device {arguments.device}: {str(error).splitlines()[0]}") from error
     dtype = None if arguments.dtype is None else getattr(torch, arguments.dtype)
-    model = load_model(arguments.model, device, dtype)
+    model = load_model(arguments.model, arguments.device, dtype)
     config = AnswerConfig(arguments.threshold, arguments.speak_ahead, prefill_order=arguments.prefill_order)
     answer = SessionAnswerer(model, Vocabulary.from_folder(arguments.model), config)
     for task in tasks:

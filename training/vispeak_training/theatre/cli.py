@@ -164,7 +164,7 @@ def _sheet(arguments: argparse.Namespace) -> object:
 def _check_backend() -> None:
     error = render_backend_error()
     if error:
-        raise ValueError(f"nothing can be rendered here ({error}); install mujoco and a GL library such as libegl1")
+        raise ValueError(f"nothing can be rendered here ({error}): pip install 'vispeak_node[theatre]' and libegl1")
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:
