@@ -58,7 +58,7 @@ class Response(Message):
     trigger: int = ros("uint8", "why the assistant spoke, one of TRIGGER_*")
     text: str = ros("string", "of a partial message: what is new")
     trigger_label: str = ros("string", "the event by name, such as wave; else visual, text or voice")
-    confidence: float = ros("float32", "how strongly the moment called for words")
+    confidence: float = ros("float32", "sum of the scores in the window; of an answer its first word's probability")
     segment_start: Time = ros("builtin_interfaces/Time", "the moment that triggered the reply")
     latency_s: float = ros("float32", "s from that moment's arrival to this message")
     interrupted: bool = ros("bool", "cut short by a new trigger, a reset or the length limit")

@@ -24,11 +24,11 @@ LM_HEAD = "lm_head"
 # parts that stay in the model's own type, on purpose
 _LEFT = {
     "model.embed_tokens": "a look-up reads one row of it, whatever its size: no time to win",
-    "model.vision_tower": "bound by arithmetic (1,025 patches at once), not by the reading of its weights",
+    "model.vision_tower": "bound by arithmetic (all patches at once), not by the reading of its weights",
     "model.mm_projector": "part of the vision encoder",
     "model.audio_encoder": "small, and bound by arithmetic too",
-    "model.combination": "0.4 % of the bytes, and one gate value scales both streams at every position",
-    "informative_head": "0.1 % of the bytes, and its score is compared with a calibrated threshold",
+    "model.combination": "0.4 % of a released model's bytes, and one gate value scales both streams at every position",
+    "informative_head": "0.1 % of a released model's bytes, and its score is compared with a calibrated threshold",
     "event_head": "a few rows, whose probabilities are published",
 }
 
