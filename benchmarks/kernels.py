@@ -63,11 +63,8 @@ def main() -> int:
             "a silent second, the language model alone": (language_alone(model, context, settings), 1),
             "a spoken word": (Speaker(model, context, TOKENS, settings).speak, TOKENS),
         }
-        lines = [
-            "# Kernels",
-            "",
-            f"{describe(model, arguments)} About {context} cached positions; graphs {arguments.graphs}, kernels {arguments.kernels}.",
-        ]
+        ways = f"graphs {arguments.graphs}, kernels {arguments.kernels}"
+        lines = ["# Kernels", "", f"{describe(model, arguments)} About {context} cached positions; {ways}."]
         for name, (work, units) in works.items():
             rows, total = account(work, cuda, units, arguments.most)
             lines += ["", f"## {name}: {total:.2f} ms in all", "", *table(("what", "ms", "share", "times"), rows)]
