@@ -52,7 +52,7 @@ class FusedLayers:
         positions_C: Tensor,
         wanted: int,
     ) -> Tensor:
-        """Final hidden states of the last `wanted` rows, [Q, D].
+        """Final hidden states of the last `wanted` rows, [Q, D]; the model's device must be the current one.
 
         Args:
             embeds_TD: both streams, combined.
@@ -62,18 +62,6 @@ class FusedLayers:
             positions_C: of the buffers' rows, those of the pass included.
             wanted: rows.
         """
-        with torch.cuda.device_of(embeds_TD):  # Triton launches on the current device
-            return self._through(embeds_TD, angles_2TE, rows_T, positions_T, positions_C, wanted)
-
-    def _through(
-        self,
-        embeds_TD: Tensor,
-        angles_2TE: Tensor,
-        rows_T: Tensor,
-        positions_T: Tensor,
-        positions_C: Tensor,
-        wanted: int,
-    ) -> Tensor:
         x_TD, delta_TD = embeds_TD, None
         for index, layer in enumerate(self._layers):
             x_TD, y_TD = _norm(layer.input_layernorm, x_TD, delta_TD)

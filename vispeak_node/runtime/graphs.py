@@ -94,7 +94,8 @@ class StaticPass:
         """The pass itself, [Q, D]: nothing here depends on values that only the host knows."""
         if self._fused is not None:
             places = self._rows_T, self._positions_T, self._positions_C
-            return self._fused(self._embeds_1TD[0], self._angles_2TE, *places, self._wanted)
+            with torch.cuda.device_of(self._places):
+                return self._fused(self._embeds_1TD[0], self._angles_2TE, *places, self._wanted)
         torch.le(self._positions_C[None], self._positions_T[:, None], out=self._mask_TC)
         angles = self._angles_2TE[0], self._angles_2TE[1]
         stretch = Stretch(self, self.size, self._wanted)
