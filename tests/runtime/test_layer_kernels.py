@@ -10,12 +10,13 @@ from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime import layer_kernels
 from vispeak_node.runtime.config import SessionConfig
 from vispeak_node.runtime.fused_layers import FusedLayers, fused_layers
-from vispeak_node.runtime.graphs import StaticPass, StaticPasses
+from vispeak_node.runtime.graphs import StaticPass, StaticPasses, _captured
 from vispeak_node.runtime.quantise import quantise
 from vispeak_node.runtime.requests import PassRequest
 from vispeak_node.runtime.ring import Budget, Part, RingCache, Unit
 
 LANGUAGE = LanguageConfig(512, 96, 80, 2, 6, 2)  # heads of 16, three queries to a key
+SIZES = (1, 4, 18)  # of passes
 SHAPES = [LANGUAGE, LanguageConfig(512, 128, 80, 1, 4, 4), LanguageConfig(512, 64, 80, 1, 1, 1)]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -35,16 +36,20 @@ def make_model():
     return model
 
 
-def distance(model, start):
-    """The largest difference over two wraps of a ring: segments, replies, and forks that are taken back."""
+def distance(model, start, make=None):
+    """The largest difference over two wraps of a ring: segments, replies, and forks that are taken back.
+
+    Args:
+        model: its layers are fused in one of two rings.
+        start: position of the first row.
+        make: passes of some sizes over a ring by a way through the layers; static ones by default.
+    """
+    make = make or (lambda ring, way: [StaticPass(model, ring, size, way) for size in SIZES])
     worst, generator = 0.0, torch.Generator().manual_seed(2)
     budget = Budget(pinned=240, window=40, replies=4, temporary=10, span=400)
     rings = [RingCache(model.config.language, budget, model.dtype, model.device) for _ in range(2)]
     ways = [FusedLayers(model, rings[0]), None]
-    passes = [
-        StaticPasses(model, [StaticPass(model, ring, size, way) for size in (1, 4, 18)])
-        for ring, way in zip(rings, ways, strict=True)
-    ]
+    passes = [StaticPasses(model, make(ring, way)) for ring, way in zip(rings, ways, strict=True)]
     units = {Part.REPLY: [Unit(Part.REPLY) for _ in rings]}
     for ring in rings:
         ring.clear(start)
@@ -105,3 +110,4 @@ def test_fused_layers_on_a_gpu(dtype, bound):
     model = make_model().to(device, dtype)
     with torch.inference_mode():
         assert distance(model, 0) < bound
+        assert distance(model, 0, lambda ring, way: _captured(model, ring, SIZES, way)) < bound
