@@ -13,7 +13,7 @@ from vispeak_node.commands.doctor import Finding, advice, examine
 
 NAMES = {
     "python", "torch", "cuda", "onnxruntime", "onnx", "tensorrt", "tensorrt-rtx", "cyclonedds", "rclpy", "sounddevice",
-    "espeak-ng", "EGL",
+    "mujoco", "peft", "espeak-ng", "EGL",
 }  # fmt: skip
 
 

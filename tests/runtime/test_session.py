@@ -150,6 +150,13 @@ def test_a_silent_second_with_sound_costs_one_pass(model):
     ]  # fmt: skip
 
 
+def test_a_context_beyond_what_was_trained_is_said(model, caplog):
+    Session(model, vocabulary(), SessionConfig(max_positions=model.config.language.max_positions))
+    assert not caplog.records
+    Session(model, vocabulary(), SessionConfig(max_positions=model.config.language.max_positions + 1))
+    assert "more than the model was trained on" in caplog.text
+
+
 def test_sound_that_waits_keeps_its_place(model):
     """Before remembered frames that are read for a question, and where both have no room in the window together."""
     config = SessionConfig(threshold=10.0, memory="pyramid", max_positions=500, window_positions=50, speak_ahead=0)

@@ -117,6 +117,9 @@ def _senses() -> Iterator[Finding]:
     if version and platform.system() == "Linux" and not ctypes.util.find_library("portaudio"):
         version, how = "", "apt install libportaudio2 (sounddevice is here, its library is not)"
     yield Finding("sounddevice", version, "this machine's microphone", how)
+    extras = (("mujoco", "rendering clips", "theatre"), ("peft", "training with LoRA", "train"))
+    for package, gives, extra in extras:
+        yield Finding(package, package_version(package) or "", gives, f"pip install 'vispeak_node[{extra}]'")
     speaker = shutil.which("espeak-ng") or ""
     yield Finding("espeak-ng", speaker, "synthetic voices for training clips", "apt install espeak-ng")
     library = ctypes.util.find_library("EGL") or ""

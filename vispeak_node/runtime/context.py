@@ -5,6 +5,7 @@ Shape legend: T positions, D hidden.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,8 @@ from vispeak_node.runtime.requests import PassRequest, Steps
 from vispeak_node.runtime.ring import Budget, Part, RingCache, Unit
 from vispeak_node.runtime.runner import drive
 from vispeak_node.runtime.transfer import send
+
+logger = logging.getLogger(__name__)
 
 _MOST_REPLY_POSITIONS = 512  # as StreamingVLM keeps text (arXiv 2510.09608)
 
@@ -236,7 +239,10 @@ def build_budget(model: ViSpeakModel, vocabulary: Vocabulary, config: SessionCon
     Raises:
         ValueError: something gets nothing, or less than one frame.
     """
-    span = config.max_positions or model.config.language.max_positions
+    trained = model.config.language.max_positions
+    span = config.max_positions or trained
+    if span > trained:
+        logger.warning("max_positions %d is more than the model was trained on (%d)", span, trained)
     pinned = max(len(vocabulary.encode(text)) for text in SYSTEM_PROMPTS.values()) + 1  # the prompt may be changed
     replies = config.reply_positions or max(1, min(_MOST_REPLY_POSITIONS, span // 8))
     window = config.window_positions or span - pinned - replies
