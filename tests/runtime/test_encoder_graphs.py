@@ -41,6 +41,8 @@ def test_static_encoders_equal_plain_ones(model, part):
         assert not torch.equal(kept[0][0][0], kept[1][0][0])
         batch = make_inputs(model, part, 7, count=3)
         assert all(torch.equal(a, b) for a, b in zip(static.run(batch), plain.run(batch), strict=True))
+    outside = static.run(make_inputs(model, part, 1))
+    assert all(torch.equal(a, b) for a, b in zip(outside, kept[1][1], strict=True))
 
 
 def test_threads_do_not_get_each_others_frames(model, monkeypatch):

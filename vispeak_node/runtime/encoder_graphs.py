@@ -42,7 +42,7 @@ class StaticEncoder:
         """See `backends.Backend`."""
         if inputs.shape != self._inputs.shape:
             return self._backend.run(inputs)
-        with self._turn:
+        with self._turn, torch.inference_mode():
             if self._done is not None:
                 torch.cuda.current_stream(self._inputs.device).wait_event(self._done)
             fill(self._inputs, inputs)
