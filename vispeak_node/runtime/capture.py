@@ -1,16 +1,13 @@
-"""Captures work as a CUDA graph, one at a time in a process, and leaves torch as it was where that fails."""
+"""Captures work as CUDA graphs, one at a time in a process, and leaves torch as it was where that fails."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-
-logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
