@@ -4,6 +4,7 @@ Operations that mix the two fail on a GPU, or make the host wait for a copy; val
 """
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,16 +49,14 @@ CONFIG = SessionConfig(
 )  # fmt: skip
 
 
-def config(**settings):
-    return SessionConfig(**{**{name: getattr(CONFIG, name) for name in CONFIG.__dataclass_fields__}, **settings})
-
-
 @pytest.mark.parametrize("graphs", ["never", "static"])
 @pytest.mark.parametrize("memory", ["none", "window", "pyramid"])
 @pytest.mark.parametrize(("recognition", "weights"), [("auto", ""), ("options", "int8"), ("never", "int4")])
 def test_host_and_device_are_kept_apart(monkeypatch, graphs, memory, recognition, weights):
     """Through silence, replies, questions, remembered frames and a context that is made anew."""
-    session = Session(on_meta(weights), vocabulary(), config(graphs=graphs, memory=memory, recognition=recognition))
+    session = Session(
+        on_meta(weights), vocabulary(), replace(CONFIG, graphs=graphs, memory=memory, recognition=recognition)
+    )
     Waits(monkeypatch)
     outputs = []
     with Apart():
@@ -71,7 +70,7 @@ def test_host_and_device_are_kept_apart(monkeypatch, graphs, memory, recognition
 
 
 def test_batches_are_kept_apart_too(monkeypatch):
-    group = SessionGroup(on_meta(), vocabulary(), config())
+    group = SessionGroup(on_meta(), vocabulary(), CONFIG)
     for camera in range(3):
         group.join(camera)
     Waits(monkeypatch)
@@ -87,7 +86,7 @@ def test_batches_are_kept_apart_too(monkeypatch):
 @pytest.mark.parametrize(("memory", "waits"), [("none", 1), ("window", 1), ("pyramid", 2)])
 def test_a_silent_second_waits_once(monkeypatch, memory, waits):
     """The pyramid waits once more, for which of its frames leaves."""
-    session = Session(on_meta(), vocabulary(), config(threshold=10.0, memory=memory))
+    session = Session(on_meta(), vocabulary(), replace(CONFIG, threshold=10.0, memory=memory))
     counter = Waits(monkeypatch)
     for second in range(90):
         for kind in ("image", "sound"):
@@ -100,7 +99,7 @@ def test_a_silent_second_waits_once(monkeypatch, memory, waits):
 
 def test_a_silent_second_launches_little_beside_its_graphs(monkeypatch):
     """With a pinned prompt that is turned and an event head; a launch costs the host about 5 us."""
-    session = Session(on_meta(), vocabulary(), config(threshold=10.0, graphs="static"))
+    session = Session(on_meta(), vocabulary(), replace(CONFIG, threshold=10.0, graphs="static"))
     Waits(monkeypatch)
     for second in range(40):
         for kind in ("image", "sound"):

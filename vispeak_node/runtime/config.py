@@ -12,6 +12,17 @@ CHANGEABLE = frozenset(
 )
 
 
+_CHOICES = {
+    "score_events": ("image", "all"),
+    "recognition": ("auto", "options", "never"),
+    "prefill_order": ("trained", "reference"),
+    "memory": ("none", "window", "pyramid"),
+    "graphs": ("auto", "static", "never"),
+    "kernels": ("auto", "never"),
+    "overlap": ("auto", "always", "never"),
+}
+
+
 @dataclass(frozen=True)
 class SessionConfig:
     """One live session.
@@ -52,20 +63,10 @@ class SessionConfig:
     def __post_init__(self) -> None:
         if self.system_prompt not in SYSTEM_PROMPTS:
             raise ValueError(f"system_prompt {self.system_prompt!r} is unknown; use one of {', '.join(SYSTEM_PROMPTS)}")
-        if self.score_events not in ("image", "all"):
-            raise ValueError(f"score_events {self.score_events!r} is unknown; use image or all")
-        if self.recognition not in ("auto", "options", "never"):
-            raise ValueError(f"recognition {self.recognition!r} is unknown; use auto, options or never")
-        if self.prefill_order not in ("trained", "reference"):
-            raise ValueError(f"prefill_order {self.prefill_order!r} is unknown; use trained or reference")
-        if self.memory not in ("none", "window", "pyramid"):
-            raise ValueError(f"memory {self.memory!r} is unknown; use none, window or pyramid")
-        if self.graphs not in ("auto", "static", "never"):
-            raise ValueError(f"graphs {self.graphs!r} is unknown; use auto, static or never")
-        if self.kernels not in ("auto", "never"):
-            raise ValueError(f"kernels {self.kernels!r} is unknown; use auto or never")
-        if self.overlap not in ("auto", "always", "never"):
-            raise ValueError(f"overlap {self.overlap!r} is unknown; use auto, always or never")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                ways = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use {ways}")
         for name, least in (("window", 1), ("max_reply_tokens", 1), ("max_query_tokens", 1), ("speak_ahead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")

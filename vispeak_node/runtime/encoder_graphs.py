@@ -89,9 +89,9 @@ def torch_encoder(model: ViSpeakModel, part: str, graphs: str) -> TorchVision | 
     inputs = _frame(model) if part == "vision" else _second(model)
     with torch.inference_mode(), opening:
         if graphs == "static":
-            return StaticEncoder(backend, inputs.clone())
+            return StaticEncoder(backend, inputs)
         try:
-            return GraphedEncoder(backend, inputs.clone())
+            return GraphedEncoder(backend, inputs)
         except RuntimeError as error:
             logger.warning("no CUDA graph of the %s encoder, it runs plainly: %s", part, str(error).splitlines()[0])
             return backend

@@ -1,9 +1,10 @@
-"""A pass through the decoder's layers with a dozen kernels a layer, for static passes on a GPU.
+"""A pass through the decoder's layers with ten kernels a layer, for static passes on a GPU.
 
-The matrix products stay the layers' own (plain or quantised); everything between them is `layer_kernels`.
+Four are matrix products, on the layers' own weights, plain or quantised (`merged_linear`); the others are
+`layer_kernels`.
 
-Shape legend: T rows of the pass, Q the last ones of them, whose output is wanted, H heads, K key-value heads, E head
-width, C rows of the ring's buffers, D hidden.
+Shape legend: T rows of the pass, Q the last ones of them, whose output is wanted, N all heads of a row, H heads of its
+query, K key-value heads, E head width, C rows of the ring's buffers, D hidden.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class FusedLayers:
     """All layers over a ring's whole buffers.
 
     Args:
-        model: from `load_model`.
+        model: from `load_model`; weights that are multiplied together are laid together.
         ring: whose buffers are read and written.
     """
 
@@ -99,13 +100,9 @@ def fused_layers(model: ViSpeakModel, ring: RingCache, kernels: str) -> FusedLay
         ring: of the stream.
         kernels: auto (where Triton's kernels run) or never.
     """
-    if model.device.type == "cuda":
-        # before any graph is captured, whichever way it goes: it would read on where the weights were
-        for layer in cast("list[Layer]", list(model.model.layers)):
-            before = layer.mlp.up_proj.weight.data_ptr()
-            _heads_of(layer), _gate_of(layer)
-            if layer.mlp.up_proj.weight.data_ptr() != before:
-                torch.cuda.empty_cache()  # what the next layer's weights are too large for
-    if kernels == "never" or not layer_kernels.works(model.device, model.dtype, model.config.language):
+    if model.device.type != "cuda":
         return None
-    return FusedLayers(model, ring)
+    # made even where it is not taken: a graph of torch's layers, captured first, would read on where the weights were
+    fused = FusedLayers(model, ring)
+    works = kernels == "auto" and layer_kernels.works(model.device, model.dtype, model.config.language)
+    return fused if works else None

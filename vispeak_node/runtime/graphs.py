@@ -21,11 +21,11 @@ from vispeak_node.model.language import Stretch, rotary_angles
 from vispeak_node.model.vispeak import ViSpeakModel
 from vispeak_node.runtime.capture import capture, opening
 from vispeak_node.runtime.fused_layers import FusedLayers, fused_layers
-from vispeak_node.runtime.layer_kernels import KERNEL_ERRORS
 from vispeak_node.runtime.passes import forward_packed, run_alone
 from vispeak_node.runtime.requests import PassRequest
 from vispeak_node.runtime.ring import RingCache
 from vispeak_node.runtime.transfer import fill
+from vispeak_node.runtime.weight_kernels import KERNEL_ERRORS
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ width, C rows of the cache's buffers, D hidden, R queries that share a key-value
 from __future__ import annotations
 
 import logging
-import subprocess
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from torch.nn import functional
 from vispeak_node.model.config import LanguageConfig
 from vispeak_node.model.language import RMSNorm, rotate
 from vispeak_node.model.language import attend as torch_attend
+from vispeak_node.runtime.weight_kernels import KERNEL_ERRORS
 
 try:
     import triton
@@ -33,11 +33,6 @@ except ImportError:  # torch's wheels for Linux on NVIDIA bring it; those for CP
     triton = None
 
 logger = logging.getLogger(__name__)
-
-# what compiling or running a kernel may raise
-KERNEL_ERRORS: tuple[type[Exception], ...] = (ImportError, OSError, RuntimeError, subprocess.SubprocessError)
-if triton is not None:
-    KERNEL_ERRORS = (*KERNEL_ERRORS, triton.errors.TritonError)
 
 _LEAST_PIECE = 128  # rows of the cache: less is not worth putting together
 _WAVES = 1.5  # blocks of attention for each processor

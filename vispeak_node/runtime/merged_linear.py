@@ -105,6 +105,9 @@ def _together(linears: Sequence[nn.Module], name: str, dim: int = 0) -> Tensor:
         for linear, part in zip(linears, whole.split(sizes, dim), strict=True):
             old = getattr(linear, name)
             setattr(linear, name, nn.Parameter(part, old.requires_grad) if isinstance(old, nn.Parameter) else part)
+    if whole.is_cuda:
+        del tensors, old
+        torch.cuda.empty_cache()  # the gaps that the parts leave are too small for the next layer's whole
     return whole
 
 

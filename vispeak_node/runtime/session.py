@@ -1,4 +1,4 @@
-"""A live session: events in, scores and replies out, one language-model pass per silent event.
+"""A live session: events in, scores and replies out, at most one language-model pass per silent event.
 
 While the agent is silent its stream is the pad token at every position, which is known in advance, so a whole segment
 is one causal pass. While it speaks the two streams run in lockstep: the token chosen at position p is the agent's

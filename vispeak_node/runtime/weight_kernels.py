@@ -26,6 +26,11 @@ except ImportError:  # torch's wheels for Linux on NVIDIA bring it; those for CP
 
 logger = logging.getLogger(__name__)
 
+# what compiling or running a kernel may raise
+KERNEL_ERRORS: tuple[type[Exception], ...] = (ImportError, OSError, RuntimeError, subprocess.SubprocessError)
+if triton is not None:
+    KERNEL_ERRORS = (*KERNEL_ERRORS, triton.errors.TritonError)
+
 MOST_ROWS = 256  # beyond, widening the weights once costs less than doing so for every block of rows
 
 if triton is not None:
@@ -128,7 +133,7 @@ def works(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     try:
         return all(_agrees(device, dtype, rows) for rows in (1, 78))
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError, triton.errors.TritonError) as error:
+    except KERNEL_ERRORS as error:
         logger.warning("Triton's kernels do not run here, quantised weights are slower: %s", str(error).splitlines()[0])
         return False
 
